@@ -1,6 +1,5 @@
 """Converts a folder of music to a data folder: decode, resample, write `.u16` and manifest."""
 
-import concurrent.futures
 import contextlib
 import errno
 import hashlib
@@ -9,8 +8,10 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ from ..dsp import fingerprints
 from ..errors import UserError, begin_helper, first_names
 from ..io import audio, cluster, manifest, silence, splits
 from ..io.audio import AUDIO_SUFFIXES, Decoder, to_u16
-from ..io.files import atomic_write, lock_folder, printable, reason, sha256, sweep
+from ..io.files import atomic_write, lock_folder, make_folder, printable, reason, sha256, sweep
 from ..io.manifest import Track
 
 _SAVE_EVERY = 5.0
@@ -36,9 +37,8 @@ _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out o
 
 @dataclass
 class PrepareReport:
-    """The result of `prepare`: converted tracks, tracks that were up to date, (source path, reason)
-    of each failure, and `notes`, lines about tracks that the user may want to check. damaged: the
-    names of converted tracks of which parts were left out.
+    """The result of `prepare`. failed: (source path, reason). notes: lines about tracks that the
+    user may want to check. damaged: the names of converted tracks of which parts were left out.
     """
 
     converted: list[Track] = field(default_factory=list)
@@ -81,18 +81,18 @@ class _Job:
         track, source = self.track, self.source
         return (track is not None and None not in (track.sound, track.fingerprint)
                 and track.sample_rate == self.sample_rate
-                and track.is_of(source.size, source.mtime_ns))
+                and (track.source_size, track.source_mtime_ns) == (source.size, source.mtime_ns))
 
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             scheduler: str | None = None) -> PrepareReport:
     """Convert every audio file under `src` to mono u16 under `dst`, in the same folders
     (`a/song.mp3` becomes `a/song.mp3.u16`), and update the manifest. An interrupted run leaves
-    whole tracks only, and the next run continues.
+    whole tracks only, and the next run continues. A file that is removed, or renamed within its
+    folder, keeps its track.
 
-    A file that is removed, or renamed within its folder, keeps its track. workers: processes; None:
-    one per core. overwrite: also convert unchanged sources (same size and time, or SHA-256).
-    scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
+    workers: processes; None: one per core. overwrite: also convert unchanged sources. scheduler: of
+    a Dask cluster whose workers see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
@@ -130,9 +130,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
 
 def _notes(report: PrepareReport, tracks: list[Track], others: Counter) -> list[str]:
-    """Lines about tracks that a user may want to check. tracks: all tracks. others: the number of
-    other files with each ending.
-    """
+    """The notes of a report on all tracks. others: the number of other files with each ending."""
     notes = []
     if report.damaged:
         notes.append(f"parts of {_count(report.damaged)} cannot be decoded (damage, or other data "
@@ -155,8 +153,8 @@ def _name(track: Track) -> str:
 
 def _describe_endings(others: Counter) -> str:
     """The most frequent endings: "3 .jpg, 1 .cue"."""
-    counts = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    return first_names([f"{count} {printable(ending)}" for ending, count in counts])
+    return first_names([f"{count} {printable(ending)}" for ending, count in sorted(
+        others.items(), key=lambda item: (-item[1], item[0]))])
 
 
 def _count(names: list[str]) -> str:
@@ -209,8 +207,7 @@ def _claim(dst):
     """Create `dst`, lock it, and remove the unfinished tracks of a killed run."""
     with contextlib.ExitStack() as held:
         try:
-            dst.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock_folder(dst, "data", "being prepared"))
+            held.enter_context(lock_folder(make_folder(dst), "data", "being prepared"))
         except OSError as e:
             raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
         _sweep(dst)
@@ -224,14 +221,12 @@ def _sweep(dst):
 
 def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
     """The recorded tracks. Their rates are mixed after an interrupted change of the rate."""
-    if not (dst / manifest.NAME).exists():
-        return []
     try:
-        tracks = manifest.load(dst)
+        tracks = manifest.load(dst) if (dst / manifest.NAME).exists() else []
     except UserError:
-        if overwrite:
-            return []
-        raise
+        if not overwrite:
+            raise
+        tracks = []
     if tracks and not overwrite and all(t.sample_rate != sample_rate for t in tracks):
         raise UserError(f"{printable(dst)}: its {len(tracks)} tracks are at "
                         f"{tracks[0].sample_rate} Hz, not {sample_rate} Hz; name another folder, "
@@ -240,8 +235,8 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
 
 
 def _plan(dst, sources, tracks, sample_rate) -> list[_Job]:
-    """The job of each source. A renamed file keeps its track. In another folder, which may be
-    another label, it becomes a new track, and the old one is removed.
+    """The job of each source. A file that moved to another folder, which may be another label,
+    becomes a new track, and the old one is removed.
     """
     by_source = {track.source: track for track in tracks.values()}
     orphans = {t.sha256: t for t in tracks.values() if not os.path.exists(t.source)}
@@ -262,16 +257,16 @@ def _plan(dst, sources, tracks, sample_rate) -> list[_Job]:
 
 
 def _new_file(source, tracks) -> str:
-    """The file for a source without a track: its name with .u16, and a number if another track has
-    this file. A name too long for file systems is cut and gets a hash.
+    """The file for a new track: its name with .u16, and a number if another track has this file. A
+    name too long for file systems is cut and gets a hash.
     """
     path = PurePosixPath(Path(source.relative))
     name, raw = path.name, os.fsencode(path.name)
     if len(raw) > 240:
         raw = raw[:200] + b"~" + hashlib.sha256(raw).hexdigest()[:12].encode()
         name = raw.decode("utf-8", "ignore")
-    marks = itertools.chain([""], (f"~{number}" for number in itertools.count(2)))
-    files = (os.fspath(path.with_name(f"{name}{mark}.u16")) for mark in marks)
+    files = (os.fspath(path.with_name(f"{name}{f'~{number}' if number > 1 else ''}.u16"))
+             for number in itertools.count(1))
     return next(file for file in files if file not in tracks)
 
 
@@ -305,53 +300,44 @@ class _Log:
 
 def _convert_all(jobs, workers, scheduler):
     """(job, result) of every job, in the order in which they finish."""
-    waiting = []
-    for job in jobs:
-        if job.is_up_to_date:
-            yield job, ("up to date", replace(job.track, source=job.source.path))
-        else:
-            waiting.append(job)
-    if waiting and scheduler:
-        yield from _on_cluster(waiting, scheduler)
-    elif waiting:
-        yield from _in_processes(waiting, min(workers, len(waiting)))
+    yield from ((job, ("up to date", replace(job.track, source=job.source.path)))
+                for job in jobs if job.is_up_to_date)
+    if waiting := [job for job in jobs if not job.is_up_to_date]:
+        yield from (_on_cluster(waiting, scheduler) if scheduler
+                    else _in_processes(waiting, min(workers, len(waiting))))
 
 
 def _in_processes(jobs, workers):
-    """(job, result) of each job, from worker processes.
+    """(job, result) of each job, from worker processes, each with a thread of its own."""
+    others, stopped = set(multiprocessing.active_children()), threading.Event()
+    local = threading.local()
 
-    If a worker dies, each unfinished job runs alone, which reveals the job that kills its worker.
-    """
-    others = set(multiprocessing.active_children())
-    waiting, suspects = jobs[::-1], []
-    while waiting or suspects:
-        alone = bool(suspects)
-        queue, running = [suspects.pop()] if alone else waiting, {}
-        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, CONTEXT,
-                                                    initializer=begin_helper) as executor:
+    def begin():
+        # New processes inherit the block, so only this process handles Ctrl-C.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def convert(job):
+        for _ in range(2):  # the second time, there may be more memory
+            if stopped.is_set():
+                break
             try:
-                while queue or running:
-                    # Submit few jobs, because all of them are suspects if a worker dies.
-                    while queue and len(running) < 2 * workers:
-                        future = _submit(executor, queue[-1])
-                        running[future] = queue.pop()
-                    finished, _ = concurrent.futures.wait(
-                        running, return_when=concurrent.futures.FIRST_COMPLETED)
-                    for future in finished:
-                        result = future.result()
-                        yield running.pop(future), result
+                if not hasattr(local, "process"):
+                    local.process = ProcessPoolExecutor(1, CONTEXT, initializer=begin_helper)
+                return local.process.submit(_convert, job).result()
             except BrokenProcessPool:
-                for future, job in running.items():
-                    if future.done() and future.exception() is None:
-                        yield job, future.result()
-                    elif alone:
-                        yield job, _ENDED_ITS_PROCESS
-                    else:
-                        suspects.append(job)
-            except BaseException:
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.kill()
-                raise
+                del local.process
+        return _ENDED_ITS_PROCESS
+
+    with ThreadPoolExecutor(workers, initializer=begin) as threads:
+        try:
+            for job, future in cluster.completed(lambda job: threads.submit(convert, job), jobs,
+                                                 2 * workers):
+                yield job, future.result()
+        except BaseException:
+            stopped.set()
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
 
 
 def _on_cluster(jobs, scheduler):
@@ -364,18 +350,6 @@ def _on_cluster(jobs, scheduler):
                             f"but it is not here: all workers must see the same folders under the "
                             f"same names")
         yield job, result
-
-
-def _submit(executor, job):
-    """`executor.submit` with SIGINT and SIGTERM blocked. New workers inherit the block, so only the
-    parent handles Ctrl-C, after the submission. Without the block, SIGTERM could leave a worker
-    half started.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        return executor.submit(_convert, job)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _convert(job):
@@ -410,13 +384,12 @@ def _convert(job):
         return "failed", where + reason(e)
     except MemoryError:
         return "failed", "out of memory"
-    except Exception as e:
-        # A decoder may raise any error for unknown bytes; the other files are still converted.
+    except Exception as e:  # a decoder may raise any error for unknown bytes
         return "failed", printable(f"{type(e).__name__}: {e}")
 
 
 def _measured(path, track: Track) -> Track:
-    """A track whose sound and fingerprint are measured, where they are not yet."""
+    """A track with its sound and fingerprint, measured where they are missing."""
     sound, fingerprint = track.sound, track.fingerprint
     if sound is None:
         sound = silence.measure_file(path, track.samples, track.sample_rate)

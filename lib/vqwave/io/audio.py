@@ -16,9 +16,12 @@ from .files import atomic_write, check_place, printable, reason, sweep
 
 AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff", ".aif", ".oga",
                   ".wma", ".webm", ".mkv", ".mp4")
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-"""The sample rates that MP3 supports, Hz."""
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 SILENCE = 32768
+HEARING = 20.0
+"""Hz: lower frequencies are inaudible."""
+RUMBLE = 0.01
+"""A recording with more rumble than this RMS (-40 dBFS) is high-passed."""
 
 # Without this list FFmpeg would also open a playlist or a subtitle file named song.mp3.
 _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf"
@@ -31,14 +34,8 @@ _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OG
 _WAV_LIMIT = (2**32 - 4096) // 2
 
 
-# ------------------------------------------------------------------------------- float32 <-> uint16
-
-
 def to_int16(audio) -> np.ndarray:
-    """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...], as in a wav file.
-
-    Samples beyond full scale (also infinity) clip and never wrap. NaN becomes silence.
-    """
+    """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...]. NaN becomes 0."""
     scaled = _clip_finite(np.asarray(audio, np.float32), 1.0) * np.float32(32768)
     return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
 
@@ -54,7 +51,7 @@ def to_u16(audio) -> np.ndarray:
 
 
 def from_u16(values) -> np.ndarray:
-    """uint16 -> float32 in [-1, 1), within 1/65536 of the input of `to_u16` (near 1: 1/32768)."""
+    """uint16 [...] -> float32 [...] in [-1, 1)."""
     return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
 
 
@@ -75,27 +72,20 @@ def read_window(path, start: int, count: int) -> np.ndarray:
     return values
 
 
-# ----------------------------------------------------------------------------------------- decoding
-
-
 class Decoder:
-    """The audio of one file as mono blocks, in constant memory.
+    """The audio of one file as mono blocks float32 [n] in [-1, 1], in constant memory.
 
-    Iterating yields float32 [n] in [-1, 1] at `sample_rate`; n varies. Channels are mixed with
-    weights that sum to one, so the mix clips only if a channel clips. NaN becomes silence. What
-    cannot be decoded is left out, as by FFmpeg. libsndfile tries the files that FFmpeg refuses.
+    The weights of channels sum to one, so the mix clips only if a channel clips. NaN becomes
+    silence. What FFmpeg cannot decode is left out. libsndfile tries the files that FFmpeg refuses.
 
-    `seconds`: decoded so far. `expected`: the length in seconds, from the file's header or guessed
-    by FFmpeg, or None. `damaged`: whether something was left out, known after the last block. A
+    seconds: decoded so far. expected: the length in seconds, from the file's header or guessed by
+    FFmpeg, or None. damaged: whether something was left out, known after the last block. A
     `UserError` names the file and the reason.
     """
 
     def __init__(self, path, sample_rate: int):
-        self.path = Path(path)
-        self.sample_rate = sample_rate
-        self.seconds = 0.0
-        self.expected = None
-        self.damaged = False
+        self.path, self.sample_rate = Path(path), sample_rate
+        self.seconds, self.expected, self.damaged = 0.0, None, False
 
     def __iter__(self):
         with contextlib.ExitStack() as opened:
@@ -199,7 +189,7 @@ class Decoder:
 
 
 def _packets(container, stream, errors):
-    """The packets of a stream, as far as they can be read; then None, the end, after an error."""
+    """The packets of a stream, as far as they can be read; after an error None, the end."""
     import av
 
     try:
@@ -216,15 +206,12 @@ def decode(path, sample_rate: int) -> np.ndarray:
 
 def read_part(path, sample_rate: int, first: int,
               count: int | None = None) -> tuple[np.ndarray, int]:
-    """Samples `first` … `first` + `count` − 1 of a file (None: to its end). Raises as `Decoder`.
-
-    Returns:
-        float32 [at most count], mono, at `sample_rate`; and the sample at which reading ended, at
-        most the length of the file.
+    """Samples `first` … `first` + `count` − 1 of a file (None: to its end): float32 [at most
+    count], mono, at `sample_rate`; and the sample at which reading ended. Raises as `Decoder`.
     """
     blocks, position = [np.empty(0, np.float32)], 0
     for block in Decoder(path, sample_rate):
-        # Skip other blocks, because even an empty slice keeps its whole block in memory.
+        # Even an empty slice keeps its whole block in memory.
         if position + block.size > first:
             blocks.append(block[max(0, first - position) :])
         position += block.size
@@ -255,8 +242,7 @@ def _mono(frames, rate):
             if graph is not None:
                 yield from _drain(graph, end=True)
             graph, key, pending = _graph(frame, rate), frame_key, 0
-        # Without time stamps, FFmpeg does not fill gaps between frames.
-        frame.pts = None
+        frame.pts = None  # with time stamps, FFmpeg would fill gaps between frames
         graph.push(frame)
         pending += frame.samples
         # Reading an empty graph raises an exception, so wait for the input of a whole block.
@@ -302,23 +288,15 @@ def _drain(graph, end=False):
             yield _clip_finite(graph.pull().to_ndarray()[0], 1.0)
 
 
-# -------------------------------------------------------------------------------------- transposing
-
-
 def transposed_length(samples: int, semitones: int) -> int:
     """The number of samples that `transpose` returns."""
     return math.ceil(samples * 2 ** (-semitones / 12))
 
 
 def transpose(blocks, samples: int, semitones: int):
-    """Resample a signal so that it sounds `semitones` higher (negative: lower), and is faster by
-    the same factor. Constant memory.
-
-    Args:
-        blocks: float32 [n] each, of any lengths, `samples` in all.
-
-    Returns:
-        An iterator of float32 [n] in [-1, 1], `transposed_length` samples in all.
+    """Resample a signal, float32 [n] in blocks of any lengths, `samples` in all, so that it sounds
+    `semitones` higher, and is faster by the same factor. Yields float32 [n] in [-1, 1],
+    `transposed_length` samples in all, in constant memory.
     """
     import soxr
 
@@ -333,17 +311,9 @@ def transpose(blocks, samples: int, semitones: int):
         yield np.clip(np.pad(resampled, (0, left)) if last else resampled, -1, 1)
 
 
-HEARING = 20.0
-"""Hz: lower frequencies are inaudible."""
-RUMBLE = 0.01
-"""A recording with more rumble than this RMS (-40 dBFS) is high-passed."""
-
-
 def measure_rumble(blocks, sample_rate: int) -> float:
-    """The RMS below half of `HEARING`, 1 at full scale: an offset, or inaudibly low frequencies.
-    Faulty converters cause this rumble. Models would use it to distinguish collections.
-
-    blocks: float [n] each.
+    """The RMS below half of `HEARING` of blocks float [n], 1 at full scale. Faulty converters cause
+    this rumble. Models would use it to distinguish collections.
     """
     total, count = 0.0, 0
     for block in _filter(blocks, 4, HEARING / 2, "lowpass", sample_rate):
@@ -352,14 +322,9 @@ def measure_rumble(blocks, sample_rate: int) -> float:
 
 
 def high_pass(blocks, sample_rate: int):
-    """High-pass a signal at `HEARING` with a Butterworth filter of second order. The filter starts
-    as after a constant signal of the first sample's value, so that an offset makes no click.
-
-    Args:
-        blocks: float32 [n] each.
-
-    Returns:
-        An iterator of float32 [n] in [-1, 1], of the same lengths.
+    """High-pass blocks float32 [n] at `HEARING` with a Butterworth filter of second order. Yields
+    float32 [n] in [-1, 1], of the same lengths. The filter starts as after a constant signal of the
+    first sample's value, so that an offset makes no click.
     """
     for block in _filter(blocks, 2, HEARING, "highpass", sample_rate, settled=True):
         yield np.clip(block, -1, 1).astype(np.float32)
@@ -395,15 +360,12 @@ class Writer:
     >>> with Writer("out.wav", 22050) as out:
     ...     out.write(block)  # float [n] in [-1, 1]; louder clips, NaN is silence
 
-    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has
-    its own serial number. The file gets its final name when the block ends without an exception.
-    Uses soundfile, because PyAV's wheels have no Vorbis encoder. copyright: the text of the tag.
+    The same samples give the same wav and flac, byte for byte. The file gets its final name when
+    the block ends without an exception. PyAV's wheels have no Vorbis encoder. copyright: a tag.
     """
 
     def __init__(self, path, sample_rate: int, copyright: str = ""):
-        self.path = check_output(path)
-        self.sample_rate = sample_rate
-        self.copyright = copyright
+        self.path, self.sample_rate, self.copyright = check_output(path), sample_rate, copyright
         self.samples = 0
 
     def __enter__(self):
@@ -423,19 +385,17 @@ class Writer:
 
     def write(self, block):
         """Append float [n]."""
-        block = np.asarray(block)
-        if block.ndim != 1:
-            raise ValueError(f"a block is [samples], not {list(block.shape)}")
-        if self.path.suffix.lower() == ".wav" and self.samples + block.size > _WAV_LIMIT:
+        values = to_int16(block)  # libsndfile would scale by 32767
+        if values.ndim != 1:
+            raise ValueError(f"a block is [samples], not {list(values.shape)}")
+        self.samples += values.size
+        if self.path.suffix.lower() == ".wav" and self.samples > _WAV_LIMIT:
             raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or "
                             f".ogg")
-        # Rounded here, because libsndfile scales by 32767.
-        values = to_int16(block)
         # In slices, because libsndfile's Vorbis encoder puts a whole block on the stack.
         for start in range(0, values.size, _BLOCK):
             with self._sink.errors():
                 self._sound.write(values[start : start + _BLOCK])
-        self.samples += block.size
 
     def __exit__(self, *error):
         self._opened.__exit__(*error)
@@ -448,7 +408,9 @@ def write(path, audio, sample_rate: int):
 
 
 class _Sink:
-    """The file object for soundfile. It keeps the errors that libsndfile loses."""
+    """The file object for soundfile. It keeps the errors that libsndfile loses, also of `seek` and
+    `tell`, which flush the file's buffer.
+    """
 
     def __init__(self, file):
         self._file, self._failed = file, None
@@ -461,7 +423,6 @@ class _Sink:
             return 0
 
     write = functools.partialmethod(_call, "write")
-    # Both flush the file's buffer, so they can fail too.
     seek = functools.partialmethod(_call, "seek")
     tell = functools.partialmethod(_call, "tell")
 

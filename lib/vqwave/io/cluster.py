@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import logging
 import re
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 from ..errors import UserError
 
 SCHEDULER_TIMEOUT = 30.0  # seconds to wait for a scheduler
-WORKER_TIMEOUT = 600.0  # seconds to wait for the first worker, which may be starting
+WORKER_TIMEOUT = 600.0  # seconds to wait for a worker, which may be starting
+MOST_WAITING = 1000  # jobs of which the scheduler knows
 _KEPT = "; finished work is kept, and the same command continues"
 
 
@@ -28,59 +30,58 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
     The result is a `WorkerDied` if the job kills its workers; exceptions of a job are raised here.
     say: called with a line when the cluster has no workers.
     """
-    waiting, running, more = iter(jobs), {}, True
+    idle_since = None
+
+    def check():
+        nonlocal idle_since
+        idle_since = _check_workers(address, client, idle_since, say)
+
     with _connect(address) as client, client.get_executor(pure=False) as executor:
-        watch = _Watch(address, say)
-        try:
-            while more or running:
-                threads = watch.check(client)
-                # A few jobs for each thread, so that the scheduler never holds a million jobs.
-                while more and len(running) < 4 * threads:
-                    job = next(waiting, None)
-                    more = job is not None
-                    if more:
-                        running[executor.submit(function, *job)] = job
-                if more and not running:
-                    time.sleep(1.0)
-                finished, _ = concurrent.futures.wait(running, 1.0,
-                                                      concurrent.futures.FIRST_COMPLETED)
-                for future in finished:
-                    job = running.pop(future)
-                    yield job, _result(address, future)
-        finally:
-            # The caller may stop early.
-            for future in running:
-                future.cancel()
+        for job, future in completed(lambda job: executor.submit(function, *job), jobs,
+                                     MOST_WAITING, check):
+            yield job, _result(address, future)
 
 
-class _Watch:
-    """Watches whether a cluster still has a scheduler and workers."""
+def completed(submit: Callable, jobs: Iterable, most: int, check: Callable = lambda: None
+              ) -> Iterator[tuple[Any, concurrent.futures.Future]]:
+    """(job, its future, which is done) in the order in which they finish. submit: job -> future.
+    most: jobs that are submitted at the same time. check: called every second.
+    """
+    waiting, running = iter(jobs), {}
+    try:
+        while True:
+            running |= {submit(job): job for job in itertools.islice(waiting, most - len(running))}
+            if not running:
+                return
+            for future in concurrent.futures.wait(
+                    running, 1.0, concurrent.futures.FIRST_COMPLETED).done:
+                yield running.pop(future), future
+            check()
+    finally:
+        # The caller may stop early.
+        for future in running:
+            future.cancel()
 
-    def __init__(self, address: str, say: Callable[[str], object]):
-        self.address, self.say = address, say
-        self.answered = self.had_worker_at = time.monotonic()
-        self.had_workers = self.waiting = False
 
-    def check(self, client) -> int:
-        """The threads of the cluster's workers. Raises `UserError` after waiting too long."""
-        threads, now = None, time.monotonic()
-        # The call fails while the client reconnects.
-        with contextlib.suppress(OSError):
-            threads, self.answered = sum(client.nthreads().values()), now
-        if threads:
-            self.had_worker_at, self.had_workers, self.waiting = now, True, False
-        elif threads == 0 and not self.waiting:
-            self.waiting = True
-            self.say(f"{self.address}: the scheduler has "
-                     f"{'lost its workers' if self.had_workers else 'no workers yet'}; waiting "
-                     f"up to {WORKER_TIMEOUT:.0f} s for one")
-        if now - self.answered > SCHEDULER_TIMEOUT:
-            raise UserError(f"{self.address}: the scheduler has gone away{_KEPT}")
-        if now - self.had_worker_at > WORKER_TIMEOUT:
-            raise UserError(f"{self.address}: the scheduler has had no workers for "
-                            f"{WORKER_TIMEOUT:.0f} s; start some with: dask worker "
-                            f"{self.address}{_KEPT}")
-        return threads or 0
+def _check_workers(address: str, client, idle_since: float | None, say) -> float | None:
+    """Since when the cluster has no workers; None if it has. Raises `UserError` after waiting too
+    long.
+    """
+    workers, now = None, time.monotonic()
+    with contextlib.suppress(OSError):  # while the client reconnects
+        workers = client.nthreads()
+    if workers:
+        return None
+    if idle_since is None and workers is not None:
+        say(f"{address}: the scheduler has no workers; waiting up to {WORKER_TIMEOUT:.0f} s for "
+            f"one")
+    idle_since = idle_since or now
+    if workers is None and now - idle_since > SCHEDULER_TIMEOUT:
+        raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
+    if now - idle_since > WORKER_TIMEOUT:
+        raise UserError(f"{address}: the scheduler has had no workers for {WORKER_TIMEOUT:.0f} s; "
+                        f"start some with: dask worker {address}{_KEPT}")
+    return idle_since
 
 
 def _result(address, future):

@@ -5,6 +5,8 @@
 Such files have no YAML file, or that of another set. The numbered set's YAML file describes them.
 """
 
+import contextlib
+import functools
 import re
 from pathlib import Path
 
@@ -13,9 +15,7 @@ from ..errors import UserError
 from .files import sha256
 
 TRAINED = "weights"
-"""The folder in which trainings write by default. Originals are searched there, too."""
-
-_checksums: dict[tuple, str] = {}
+"""The folder in which trainings write by default."""
 
 
 def tagged(folder, name: str) -> list[str]:
@@ -28,39 +28,37 @@ def tagged(folder, name: str) -> list[str]:
 
 def origin(folder, name: str) -> Path | None:
     """The YAML file of the numbered (or best) set whose files the default set in `folder` consists
-    of; None if there is no such set. It is searched in `folder`, in the folder `weights` beside it,
-    and in `weights`.
+    of, or None. It is searched in `folder`, in the folder `weights` beside it, and in `weights`.
     """
     folder = Path(folder)
-    files = {path.name[len(name) + 1 :].partition(".")[0]: path
-             for path in folder.glob(f"{name}_*.weights.h5")}
-    files = {part: path for part, path in files.items() if "_" not in part}
+    pattern = re.compile(rf"{re.escape(name)}_([^_]+)\.weights\.h5")
+    files = {match[1]: folder / match[0] for path in folder.glob(f"{name}_*.weights.h5")
+             if (match := pattern.fullmatch(path.name))}
     if not files:
         return None
     for place in dict.fromkeys((folder, folder.parent / TRAINED, Path(TRAINED))):
         for tag in filter(None, reversed(tagged(place, name))):
-            path = place / f"{name}_{tag}.yml"
-            if _describes(path, files):
+            if _describes(path := place / f"{name}_{tag}.yml", files):
                 return path
     return None
 
 
 def _describes(path: Path, files: dict[str, Path]) -> bool:
     """Whether a YAML file has the checksums of these files, and of no others."""
-    try:
+    with contextlib.suppress(OSError, UserError):
+        sums = {part: _checksum(file) for part, file in files.items()}
         text = path.read_text(encoding="utf-8", errors="replace")
-        if not all(_checksum(file) in text for file in files.values()):
-            return False  # most sets; parsing would take longer
-        sums = configs.load_yaml(path).get("sha256")
-    except (OSError, UserError):
-        return False
-    return sums == {part: _checksum(file) for part, file in files.items()}
+        # Parsing takes longer, and most sets are others.
+        return all(x in text for x in sums.values()) and configs.load_yaml(path)["sha256"] == sums
+    return False
 
 
 def _checksum(path: Path) -> str:
     """The SHA-256 of a file, computed again only if the file has changed."""
     stat = path.stat()
-    key = path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino
-    if key not in _checksums:
-        _checksums[key] = sha256(path)
-    return _checksums[key]
+    return _checksum_of(path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@functools.cache
+def _checksum_of(path: Path, *version: int) -> str:
+    return sha256(path)

@@ -12,8 +12,8 @@ _noted: set[str] = set()
 
 
 def folder(name: str) -> Path:
-    """A folder of the shipped weights: that of the working folder if it can play, otherwise the
-    checkout's. A line on stderr names what the first one lacks.
+    """The folder of this name in the working folder if it can play, otherwise that of the shipped
+    weights. A line on stderr names what the first one lacks.
     """
     own, shipped = Path(name), CHECKOUT / name
     if not shipped.is_dir() or own.resolve() == shipped.resolve():
@@ -44,8 +44,8 @@ def codecs(named=None) -> Path:
 def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
             epoch: int | str | None = None) -> tuple[Path, Path]:
     """The folders of codecs and of generators. None: the default weights, or `weights/NAME` of a
-    preset. The codecs are those in the generators' folder, if the generators were trained on them;
-    otherwise the shipped codecs. A VAE has only one folder. epoch: see `weights.find`.
+    preset; the codecs are those in the generators' folder, if the generators were trained on them.
+    A VAE has only one folder. epoch: see `weights.find`.
     """
     def chain_of(folder):
         return weights.chain(folder) if preset is None else preset.chain
@@ -59,17 +59,16 @@ def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
     generators = folder(weights.GENERATORS) if generators is None else Path(generators)
     if codecs is None:
         chain = chain_of(generators)
-        own_codecs = (not chain.generators or plays_own_codecs(generators, chain, epoch)
-                      or preset is not None
-                      and not weights.holds(generators, chain.generators.values()))
-        codecs = generators if own_codecs else folder(weights.CODECS)
+        codecs = generators if (
+            not chain.generators or plays_own_codecs(generators, chain, epoch)
+            or preset is not None and not weights.holds(generators, chain.generators.values())
+            ) else folder(weights.CODECS)
     return Path(codecs), generators
 
 
 def plays_own_codecs(folder, chain: configs.ChainConfig, epoch: int | str | None = None) -> bool:
-    """Whether a folder's generators play with the codecs in the same folder: they were trained on
-    them, or, if they record no codecs, all codecs of the generators' levels are there. A line on
-    stderr names codecs that do not play.
+    """Whether a folder's generators were trained on the codecs beside them, or, if they record no
+    codecs, all codecs of their levels are there. A line on stderr names codecs that do not play.
     """
     own = [name for name in chain.codecs.values() if weights.tags(folder, name)]
     if not own:

@@ -4,12 +4,9 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 import stat
-import tarfile
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import config
@@ -48,25 +45,6 @@ def make_folder(folder) -> Path:
     return folder
 
 
-def unpack(package, checksum: str, what: str, folder: Path, members: Mapping[str, str]):
-    """Extract {path in `folder`: member} of a .whl or .tgz file. Raises `UserError` if the file is
-    unreadable, or is not `what`, which has this SHA-256.
-    """
-    try:
-        if sha256(package) != checksum:
-            raise UserError(f"{printable(package)}: is not {what}")
-        is_zip = zipfile.is_zipfile(package)
-        with zipfile.ZipFile(package) if is_zip else tarfile.open(package) as archive:
-            read: Callable = archive.open if is_zip else archive.extractfile
-            for name, member in members.items():
-                path = folder / name
-                with (atomic_write(make_folder(path.parent) / path.name) as file,
-                      read(member) as source):
-                    shutil.copyfileobj(source, file)
-    except OSError as e:
-        raise UserError(f"{printable(e.filename or package)}: {reason(e)}") from e
-
-
 def cache_folder() -> Path:
     """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
     if os.environ.get("VQWAVE_CACHE"):
@@ -90,9 +68,7 @@ def check_place(path) -> Path:
 
 
 def check_replaced(paths: Iterable, force: bool, inputs: Sequence = ()):
-    """Raises `UserError` if a file to be written exists, unless `force`; and if the file is one of
-    the input files.
-    """
+    """Raises `UserError` if a file to be written exists, unless `force`; and if it is an input."""
     for path in filter(os.path.exists, paths):
         if any(os.path.exists(x) and os.path.samefile(path, x) for x in inputs):
             raise UserError(f"{printable(path)}: is the recording itself; name another file")
@@ -103,9 +79,8 @@ def check_replaced(paths: Iterable, force: bool, inputs: Sequence = ()):
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """A binary file that becomes `path`, flushed and renamed, when the block ends without an
-    exception. Otherwise the old file stays. A killed process leaves a hidden `.vqwave-*.part`,
-    which `sweep` removes later.
+    """A binary file that becomes `path` when the block ends without an exception. Otherwise the old
+    file stays. A killed process leaves a hidden `.vqwave-*.part`, which `sweep` removes.
     """
     path = Path(path)
     # A new short name, because `path` may have the longest name that the file system allows.
@@ -151,8 +126,8 @@ def write_yaml(path, values: dict):
 
 
 def sweep(folder, seconds: float = 60):
-    """Remove the half-written files of killed processes from `folder`: each `.vqwave-*.part` that
-    no process has locked and that is `seconds` old, because a new file is not locked at once.
+    """Remove the half-written files of killed processes from `folder`: those that no process has
+    locked, and that are `seconds` old, because a new file is not locked at once.
     """
     for path in Path(folder).glob(".vqwave-*.part"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -161,9 +136,8 @@ def sweep(folder, seconds: float = 60):
 
 
 def try_lock(file, otherwise: bool = False) -> bool:
-    """Lock `file` until it is closed; False if another process has the lock.
-
-    otherwise: the result on file systems without locks, such as some network mounts.
+    """Lock `file` until it is closed; False if another process has the lock. otherwise: the result
+    on file systems without locks, such as some network mounts.
     """
     try:
         import fcntl
@@ -178,9 +152,9 @@ def try_lock(file, otherwise: bool = False) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder, name: str, doing: str):
-    """Lock `folder` for `name` while the block runs. File systems without locks are not locked. The
-    lock ends with the process. Raises `UserError` if another process has the lock; the message says
-    that `name` is already `doing` there, or that the file of the lock is a link.
+    """Lock `folder` for `name` while the block runs, where the file system has locks. The lock ends
+    with the process. Raises `UserError`, that `name` is already `doing` there, if another process
+    has the lock; and as `open_own`.
     """
     path = Path(folder) / f".{name}.lock"
     with contextlib.ExitStack() as opened:

@@ -26,8 +26,8 @@ def parts_of(track: Track) -> list[str]:
 
 
 def label_of(track: Track, of: str) -> str | None:
-    """The label of a track, or None. of: a tag of `manifest.TAGS`; or "folder", the first folder of
-    its path below the prepared folder (or the prepared folder itself).
+    """The label of a track, or None. of: a tag of `manifest.TAGS`; or "folder", the first folder
+    below the prepared folder, or the prepared folder itself.
     """
     if of == "folder":
         *folders, _ = PurePosixPath(track.file).parts
@@ -46,11 +46,10 @@ def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track has a label by {of}: choose another --label")
-    names = tuple(sorted({name or UNLABELLED for name in used}))
-    if len(names) == 1:
-        raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
+    if len(used) == 1:
+        raise UserError(f"every training track has the {of} {min(used)!r}: labels must "
                         f"distinguish tracks")
-    return names
+    return tuple(sorted({name or UNLABELLED for name in used}))
 
 
 def moods_of(data_dir, tracks: Iterable[Track], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -77,8 +76,8 @@ def indices_of(track: Track, labels: Labels, seconds: np.ndarray) -> np.ndarray:
 
 
 def index_of(track: Track, labels: Labels) -> int:
-    """The index of a track's label in the vocabulary; of parts, the first. Tracks without a known
-    label get the index of `UNLABELLED`, or `labels.none` if the vocabulary does not have it.
+    """The index of a track's label in the vocabulary; of parts, the first. Without a known label:
+    that of `UNLABELLED`, or `labels.none` if the vocabulary does not have it.
     """
     if labels.are_parts:
         return int(indices_of(track, labels, np.zeros(1))[0])

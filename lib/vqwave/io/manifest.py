@@ -1,5 +1,5 @@
-"""Data folders: `.u16` files, and `manifest.jsonl` with a line for each track. If the last line is
-cut off, for instance by an interrupted copy, it is ignored; `prepare` converts its track again.
+"""Data folders: `.u16` files, and `manifest.jsonl` with a line for each track. A last line that is
+cut off, for instance by an interrupted copy, is ignored.
 """
 
 import functools
@@ -26,13 +26,12 @@ _Fingerprint = Annotated[str, Field(strict=True, pattern=r"^([0-9a-f]{8})*$")]
 
 @dataclass(frozen=True)
 class Track:
-    """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with
-    slashes).
+    """One line of a manifest.
 
-    `source` is the absolute path of the music file; `sha256`, `source_size` (bytes) and
-    `source_mtime_ns` describe it. `tags` has every name of `TAGS`, with None for a missing tag.
-    `high_passed`: strong sound below the range of hearing was removed. `sound`: the values of a
-    `silence.Sound`, or None. `fingerprint`: of `dsp.fingerprints`, or None.
+    file: of `samples` uint16, relative to the folder, with slashes. source: the absolute path of
+    the music file, which sha256, source_size (bytes) and source_mtime_ns describe. tags: by `TAGS`;
+    None for a missing tag. high_passed: strong sound below the range of hearing was removed. sound:
+    of a `silence.Sound`, or None. fingerprint: of `dsp.fingerprints`, or None.
     """
 
     file: Text
@@ -56,10 +55,6 @@ class Track:
     def seconds(self) -> float:
         return self.samples / self.sample_rate
 
-    def is_of(self, size: int, mtime_ns: int) -> bool:
-        """Whether the music file had this size and modification time."""
-        return (self.source_size, self.source_mtime_ns) == (size, mtime_ns)
-
     def path(self, folder) -> Path:
         return Path(folder, self.file)
 
@@ -75,23 +70,20 @@ def read(folder) -> list[Track]:
     """The tracks of a data folder, sorted by name. Raises `UserError` as `load` does, for a folder
     without tracks, for a file that is missing or has another length, and for mixed sample rates.
     """
-    folder = Path(folder)
+    folder, prepare = Path(folder), cli.command("prepare")
     tracks = load(folder)
     if not tracks:
         raise UserError(f"{printable(folder)}: the manifest names no track; add music with "
-                        f"{cli.command('prepare')}")
+                        f"{prepare}")
     first = tracks[0]
     for track in tracks:
         if not track.is_intact(folder):
-            raise UserError(
-                f"{printable(folder)}: {printable(track.file)} is missing or not "
-                f"{2 * track.samples} bytes long as {NAME} says; run {cli.command('prepare')} "
-                f"again")
+            raise UserError(f"{printable(folder)}: {printable(track.file)} is missing or not "
+                            f"{2 * track.samples} bytes long as {NAME} says; run {prepare} again")
         if track.sample_rate != first.sample_rate:
-            raise UserError(
-                f"{printable(folder)}: mixed sample rates: {printable(first.file)} has "
-                f"{first.sample_rate} Hz, {printable(track.file)} {track.sample_rate} Hz; run "
-                f"{cli.command('prepare')} again for all")
+            raise UserError(f"{printable(folder)}: mixed sample rates: {printable(first.file)} has "
+                            f"{first.sample_rate} Hz, {printable(track.file)} {track.sample_rate} "
+                            f"Hz; run {prepare} again for all")
     return tracks
 
 
@@ -120,9 +112,7 @@ def load(folder: Path) -> list[Track]:
     except UnicodeDecodeError as e:
         raise UserError(f"{printable(path)}: is not a manifest; remove it and run "
                         f"{cli.command('prepare')} again") from e
-    for file in _find_links_outside(folder, tracks):
-        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, "
-                        f"through a link")
+    _check_links(folder, tracks)
     return [tracks[file] for file in sorted(tracks)]
 
 
@@ -137,19 +127,18 @@ def _tracks(path, lines) -> dict[str, Track]:
             if track.file in tracks:
                 raise ValueError(f"{track.file!r} is there twice")
         except (ValueError, RecursionError) as e:
-            if isinstance(e, json.JSONDecodeError) and not line.endswith("\n"):
+            is_json = not isinstance(e, json.JSONDecodeError)
+            if not is_json and not line.endswith("\n"):
                 break  # cut off
-            problem = printable(str(e))
-            if isinstance(e, json.JSONDecodeError):
-                problem = f"not JSON ({e})"
+            problem = printable(str(e)) if is_json else f"not JSON ({e})"
             raise UserError(f"{printable(path)}, line {number}: {problem}; remove it and run "
                             f"{cli.command('prepare')} again") from e
         tracks[track.file] = track
     return tracks
 
 
-def _find_links_outside(folder, files):
-    """The `files` that are outside `folder` because of links."""
+def _check_links(folder, files):
+    """Raises `UserError` if links lead from a file out of the folder."""
     # Each folder is resolved once, because a million tracks are in few folders.
     real = functools.cache(os.path.realpath)
     for file in files:
@@ -157,14 +146,15 @@ def _find_links_outside(folder, files):
         path = os.path.join(real(parent), name)
         path = os.path.realpath(path) if os.path.islink(path) else path
         if not path.startswith(os.path.join(real(folder), "")):
-            yield file
+            raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, "
+                            f"through a link")
 
 
 _TRACK = pydantic.TypeAdapter(Track)
 
 
 def _parse(line: str) -> Track:
-    """The track of a line; unknown keys are ignored. Raises `ValueError`."""
+    """The track of a line; unknown keys are ignored."""
     values = json.loads(line)
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")

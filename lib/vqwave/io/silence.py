@@ -1,6 +1,5 @@
 """Silence in the tracks of a data folder: the beginning and the end of each track's sound, and its
-silent share. A window of 0.1 s is silent if its RMS is below −60 dBFS. `prepare` writes the
-measurements into the manifest.
+silent share. A window is silent if its RMS is below `SILENT_DB`.
 """
 
 from typing import NamedTuple
@@ -19,7 +18,6 @@ WINDOW, SILENT_DB = 0.1, -60.0
 MOSTLY = 0.5
 """A track is mostly silent if more than this share of it, after trimming, is silent."""
 WINDOWS_AT_ONCE = 200
-"""The number of windows that are read at once."""
 Spans = dict[str, tuple[int, int]]
 """The samples (first, end) of each track, by its file."""
 
@@ -31,20 +29,11 @@ class Sound(NamedTuple):
     last: int
     loud: int
 
-    def within(self, samples: int, margin: int) -> tuple[int, int]:
-        """(first, last) of a track of `samples`, with at most `margin` of silence at either end."""
-        return max(0, self.first - margin), min(samples, self.last + margin)
-
-    def silent(self, span: tuple[int, int]) -> float:
-        """The silent share of a span that contains all sound."""
-        return 1 - self.loud / max(1, span[1] - span[0])
-
 
 def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]], Spans]:
     """The sides (training tracks, held-out tracks) without tracks that are mostly silent; and the
-    spans of all tracks, with the silence at both ends cut to `seconds` (None: not cut).
-
-    say: a `progress.Reporter`. Raises `UserError` if no training track is left.
+    spans of all tracks, with the silence at both ends cut to `seconds` (None: not cut). say: a
+    `progress.Reporter`. Raises `UserError` if no training track is left.
     """
     tracks = [track for side in sides for track in side]
     spans = {track.file: (0, track.samples) for track in tracks}
@@ -53,10 +42,10 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
     sounds = measure(data_dir, tracks, say)
     trimmed, removed, silent = 0, 0.0, {}
     for track in tracks:
-        sound = sounds[track.file]
-        first, end = spans[track.file] = sound.within(track.samples,
-                                                      round(seconds * track.sample_rate))
-        share = sound.silent((first, end))
+        sound, margin = sounds[track.file], round(seconds * track.sample_rate)
+        first, end = max(0, sound.first - margin), min(track.samples, sound.last + margin)
+        spans[track.file] = first, end
+        share = 1 - sound.loud / max(1, end - first)
         if share > MOSTLY:
             silent[track.file] = f"{splits.track_name(track)} ({100 * share:.0f} % silent)"
         elif end - first < track.samples:
@@ -75,15 +64,13 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
 
 def read_sides(data_dir, split, seed: int, seconds: float | None
                ) -> tuple[list[list[Track]], Spans]:
-    """(training tracks, held-out tracks) of a data folder and their spans, as `trim` returns them,
-    for a training with this split, seed and `trim_silence`.
-    """
+    """What `trim` returns for the (training tracks, held-out tracks) of a data folder."""
     sides = splits.split(manifest.read(data_dir), split, seed)
     return trim(data_dir, sides, seconds, SilentReporter())
 
 
 def measure(data_dir, tracks, say) -> dict[str, Sound]:
-    """The `Sound` of each track, by its file. say: a `progress.Reporter`."""
+    """The `Sound` of each track, by its file."""
     sounds = {track.file: Sound(*track.sound) for track in tracks if track.sound}
     missing = [track for track in tracks if not track.sound]
     for track in say.track(missing, "looking for silence"):
@@ -97,12 +84,9 @@ def measure_file(path, samples: int, sample_rate: int) -> Sound:
     step = WINDOWS_AT_ONCE * size
     for start in range(0, samples, step):
         block = audio.from_u16(audio.read_window(path, start, min(step, samples - start)))
-        rest = block.size % size
-        whole = block[: block.size - rest].reshape(-1, size)
-        loud.append(np.square(whole).mean(axis=1) >= floor)
-        if rest:
-            loud.append(np.square(block[-rest:]).mean(keepdims=True) >= floor)
-    where = np.flatnonzero(np.concatenate(loud))
+        windows = np.split(block, range(size, block.size, size))
+        loud += [np.square(window).mean() >= floor for window in windows]
+    where = np.flatnonzero(loud)
     if not where.size:
         return Sound(0, 0, 0)
     last = min(samples, (int(where[-1]) + 1) * size)

@@ -1,6 +1,5 @@
 """Splits into training tracks and held-out tracks, and the rows of a batch that a process reads.
-
-Tracks of the same recording, by their sound, are on the same side.
+Tracks of the same recording are on the same side.
 """
 
 import hashlib
@@ -18,9 +17,8 @@ from .files import make_folder, printable, write_yaml
 
 @dataclass(frozen=True)
 class BatchShare:
-    """The part of each joint batch that process number `rank` of `processes` reads.
-
-    devices: the number of devices of all processes, among which a batch is divided.
+    """The part of each joint batch that process number `rank` of `processes` reads. devices: of all
+    processes, among which a batch is divided.
     """
 
     devices: int = 1
@@ -37,9 +35,8 @@ WHOLE = BatchShare()
 SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that their training holds out."""
 MOST_HELD_OUT = 0.4
-"""All held-out tracks together have at most this share of the hours, or twice the requested share,
-whichever is larger, so that enough music is left to train on. If every track is longer than that,
-the shortest track is held out.
+"""All held-out tracks together have at most this share of the hours, or twice the requested share
+if that is larger. If every track is longer, the shortest track is held out.
 """
 
 
@@ -55,7 +52,7 @@ def track_name(track: manifest.Track) -> str:
 
 def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None:
     """The split that a training recorded in a folder: (split of the present tracks, names of the
-    missing tracks). None without a record, or if no track was held out.
+    missing ones). None without a record, or if no track was held out.
     """
     path = Path(folder) / SPLIT_FILE
     recorded = read_split(path) if path.is_file() else Split()
@@ -75,8 +72,8 @@ def save(folder, split: Split):
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:
-    """The names of a track in a split: its name, its file in the data folder without `.u16`, and
-    the first digits of its sha256.
+    """The names of a track in a split: its name, its file without `.u16`, and its sha256's first
+    digits.
     """
     return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
 
@@ -110,8 +107,8 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
     """A random split that holds out a share of the hours, by name. known: the first digits of the
-    sha256 of tracks that the model was trained on before. If at least two tracks are of other
-    recordings, only these are held out.
+    sha256 of tracks that the model was trained on before; if at least two tracks are of other
+    recordings, only those are held out.
     """
     heard = _files(tracks, known)
     new = [track for track in tracks if track.file not in heard]
@@ -124,9 +121,9 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
-    """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
-    the hours in [0, 1), which skips recordings that would exceed `MOST_HELD_OUT`. At least one
-    recording is trained on. Of two or more, at least one is held out, unless the share is 0.
+    """(training tracks, validation tracks). sides: the tracks by name, or a share of the hours in
+    [0, 1), see `MOST_HELD_OUT`. At least one recording is trained on. Of two or more, at least one
+    is held out, unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks

@@ -34,11 +34,10 @@ from ..errors import UserError
 from . import copied
 from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write_yaml
 
-CHAIN = "chain.yml"
-GRAPHS = "graphs.tar.xz"
-"""The name of an archive of graphs, see `onnx/packing.py`."""
+CHAIN, GRAPHS = "chain.yml", "graphs.tar.xz"
+"""`onnx/packing.py` writes the archive of graphs."""
 UNKNOWN = "unknown"
-"""The value in a YAML file for settings, data or tracks that were not recorded."""
+"""Settings, data or tracks that were not recorded, in a YAML file."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
@@ -89,10 +88,10 @@ def epoch_tag(epoch: int) -> str:
 class Record(configs.Config):
     """The record of a training about its weights.
 
-    codecs: by name, run and step of each codec whose codes a generator was trained on. codes_of:
-    run and step of a codec's encoder. beginning: the validation loss before the first step.
-    tracks: the first digits of each training track's sha256, including the codecs' tracks.
-    held_out: measurements of a codec on held-out tracks.
+    codecs: by name, `codes_id` of each codec whose codes a generator was trained on. codes_of: run
+    and step of a codec's encoder. beginning: the validation loss before the first step. tracks: the
+    first digits of each training track's sha256, including the codecs' tracks. held_out:
+    measurements of a codec on held-out tracks.
     """
 
     epoch: configs.Whole = 0
@@ -114,13 +113,12 @@ class Record(configs.Config):
 
 @dataclass(frozen=True)
 class WeightSet:
-    """A complete set on disk. The checksums of the weights are verified.
+    """A complete set on disk, whose checksums are verified.
 
     files: the weights files by part; a wheel has only the codebooks and a score's corpus. record:
-    the fields of `Record` that training wrote. training, data: None if unknown. graphs: the
-    sha256 of the archive with the set's graphs, as the YAML lists it; "" if there is no archive.
-    No other archive is read. origin: of a set that was copied by hand (see `copied`), the YAML file
-    of the original.
+    the fields of `Record` that training wrote. training, data: None if unknown. graphs: the sha256
+    of the archive with the set's graphs, as the YAML lists it; "" if there is no archive. origin:
+    of a set that was copied by hand (see `copied`), the YAML file of the original.
     """
 
     folder: Path
@@ -142,8 +140,7 @@ class WeightSet:
 
     @property
     def played_as(self) -> str:
-        """The checksum of the weights, and of the archive of graphs, which somebody may have put
-        beside the same weights. It is the key of all that is cached from graphs.
+        """The checksum of the weights and of the graphs, the key of all that is cached from graphs.
         """
         return f"{self.checksum}{self.graphs}"
 
@@ -154,8 +151,8 @@ class WeightSet:
 
     @property
     def trained_on(self) -> set[str] | None:
-        """The first 16 digits of the sha256 of every training track, including the tracks of the
-        codecs and of the initial weights; None if unknown.
+        """The first 16 digits of the sha256 of every training track, including those of the codecs
+        and of the initial weights; None if unknown.
         """
         tracks = self.record.get("tracks")
         return None if tracks is None else {digits[:16] for digits in tracks}
@@ -178,7 +175,6 @@ class WeightSet:
 
     @property
     def summary(self) -> str:
-        """Which set this is, and its folder, as a line of a message."""
         return f"{self.name}: {self.tag_phrase} in {self.folder}"
 
     @property
@@ -191,7 +187,7 @@ class WeightSet:
     @property
     def encoding_checksum(self) -> str:
         """A checksum of everything that encoding depends on: fields of the config, and encoder and
-        codebook as float32 (for any precision on disk).
+        codebook as float32.
         """
         values = configs.to_dict(self.config)
         fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
@@ -252,10 +248,8 @@ DEEPEST, MOST_OBJECTS = 16, 10_000
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
-    """Every dataset of an HDF5 file as float32, by its path.
-
-    Raises `WeightsError` for anything but arrays of finite floats, and for arrays larger than the
-    file. All but finiteness is checked before the first array is read.
+    """Every dataset of an HDF5 file as float32, by its path. Raises `WeightsError` for anything but
+    arrays of finite floats, and for arrays larger than the file.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -270,9 +264,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
 
 
 def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
-    """The datasets of an open file by path, unread, each once. External links are not followed.
-    Raises `WeightsError`.
-    """
+    """The datasets of an open file by path, unread, each once. No link is followed."""
     datasets, room, objects = {}, os.path.getsize(path), 0
 
     def visit(name, item):
@@ -285,14 +277,12 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
                                f"than {DEEPEST}")
         if isinstance(item, h5py.Group):
             return
+        # HDF5 fills missing bytes with zeros, and unpacks compressed arrays.
         if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
-                or item.dtype.kind != "f"):
+                or item.dtype.kind != "f" or item.id.get_storage_size() != item.nbytes
+                or item.nbytes > room):
             raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
-        # Check the size, because HDF5 fills missing bytes with zeros and unpacks compressed arrays.
         room -= item.nbytes
-        if item.id.get_storage_size() != item.nbytes or room < 0:
-            raise WeightsError(f"{path}: {name} needs {item.nbytes} bytes, which the file does "
-                               f"not hold")
         datasets[name] = item
 
     file.visititems(visit)
@@ -300,7 +290,7 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
 
 
 def write_arrays(path, arrays: dict[str, np.ndarray]):
-    """Write one dataset for each array, atomically."""
+    """Write arrays by path to an HDF5 file."""
     with atomic_write(path) as file, h5py.File(file, "w") as f:
         for key, array in arrays.items():
             f.create_dataset(key, data=array)
@@ -323,8 +313,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 
 def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
          dtype="float32", training=None, data=None):
-    """Write a set. The YAML, written last, completes the set. parts: by part, Keras variables, or
-    arrays by path. record, training, data: as in `WeightSet`.
+    """Write a set. parts: by part, Keras variables, or arrays by path. record, training, data: as
+    in `WeightSet`. Raises `WeightsError` for numbers that are not finite in `dtype`.
     """
     rounded = {}
     for part, variables in parts.items():
@@ -332,7 +322,6 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
                   else {v.path: to_numpy(v) for v in variables})
         with np.errstate(over="ignore"):
             rounded[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
-        # Checked after rounding, because a float32 may be too large for float16.
         for key, array in rounded[part].items():
             if not np.isfinite(array).all():
                 raise WeightsError(f"{name}: {key} is not finite in {dtype}; nothing was written")
@@ -354,13 +343,11 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets in `folder` that have a YAML: epochs in order, then `best`, then "" for
-    the default set. A default set that is a copy of a numbered set has the YAML of that set.
+    """The tags of the sets in `folder`, each with a YAML: epochs in order, then `best`, then "" for
+    the default set, which may be a copy of a numbered set.
     """
     found = copied.tagged(folder, name)
-    if "" not in found and copied.origin(folder, name):
-        found.append("")
-    return found
+    return found if "" in found or not copied.origin(folder, name) else [*found, ""]
 
 
 def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
@@ -382,24 +369,24 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
     """
     path = Path(folder) / CHAIN
     if not path.exists():
-        if preset is not None:
-            return preset.chain
-        default = configs.to_dict(configs.preset("compact").chain)
-        trained = [bool(tags(folder, level["generator"])) for level in default["levels"]]
-        upper = trained.index(False) if False in trained else len(trained)
-        levels = default["levels"][: None if any(trained[upper:]) else upper or None]
-        return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
+        return _default_chain(folder) if preset is None else preset.chain
     values = configs.load_yaml(path)
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
     chain = configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
-    if preset is not None:
-        whole = preset.chain
-        if (chain.sample_rate, chain.levels) != (whole.sample_rate,
-                                                 whole.levels[: len(chain.levels)]):
-            raise WeightsError(f"{path}: has {chain.summary}, but preset {preset.name} has "
-                               f"{whole.summary}")
+    whole = chain if preset is None else preset.chain
+    if (chain.sample_rate, chain.levels) != (whole.sample_rate, whole.levels[: len(chain.levels)]):
+        raise WeightsError(f"{path}: has {chain.summary}, but preset {preset.name} has "
+                           f"{whole.summary}")
     return chain
+
+
+def _default_chain(folder) -> configs.ChainConfig:
+    default = configs.to_dict(configs.preset("compact").chain)
+    trained = [bool(tags(folder, level["generator"])) for level in default["levels"]]
+    upper = trained.index(False) if False in trained else len(trained)
+    levels = default["levels"][: None if any(trained[upper:]) else upper or None]
+    return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
 
 
 def save_chain(folder, chain: configs.ChainConfig):
@@ -414,8 +401,8 @@ def add_chain(folder, described: configs.ChainConfig):
     if (Path(folder) / CHAIN).exists():
         return
     assumed = chain(folder)
-    same_chain = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
-    if not same_chain and not holds(folder, assumed.names):
+    if ((assumed.sample_rate, assumed.codecs) != (described.sample_rate, described.codecs)
+            and not holds(folder, assumed.names)):
         save_chain(folder, described)
 
 
@@ -424,7 +411,7 @@ def epochs(folder, name: str) -> list[int]:
 
 
 def _tag(epoch: int | str | None, present: list[str]) -> str:
-    """The tag of an epoch, as `find` takes it. present: the tags in the folder."""
+    """The tag of an epoch, as `find` takes it, among the tags of a folder."""
     if epoch in (None, "best"):
         return "" if epoch is None and "" in present else "best"
     try:
@@ -435,31 +422,34 @@ def _tag(epoch: int | str | None, present: list[str]) -> str:
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     """The set of an epoch; or the best; or for None the default set, or the best if there is none.
-    If a crash left `best` incomplete, the numbered set that it was copied from is returned. A
-    default set may be a copy of a numbered set, see `copied.origin`.
+    If a crash left `best` incomplete, the numbered set that it was copied from is returned.
     """
     folder, present = Path(folder), tags(folder, name)
     tag = _tag(epoch, present)
     if tag not in present:
-        if not folder.is_dir():
-            raise WeightsError(printable(f"{folder}: no such folder, so no weights of {name}"))
-        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
-        if not have and any(folder.glob(f"{name}_*.weights.h5")):
-            raise WeightsError(f"{folder}: no YAML file describes the weights of {name}, and the "
-                               f"files are not copies of one numbered set in {GENERATORS}")
-        if not have:
-            raise WeightsError(printable(f"{folder}: no weights of {name}"))
-        what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
-        raise WeightsError(f"{folder}: no {what} of {name}; there are: {have}")
+        problem = _describe_missing(folder, name, epoch, present)
+        raise WeightsError(printable(f"{folder}: {problem}"))
     try:
         return _open(folder, name, tag)
     except WeightsError:
         if not tag and (origin := copied.origin(folder, name)):
             return _open(folder, name, tag, origin)
-        source = _source_of_best(folder, name) if tag == "best" else None
-        if source is None:
-            raise
-        return source
+        if tag == "best" and (source := _source_of_best(folder, name)):
+            return source
+        raise
+
+
+def _describe_missing(folder: Path, name: str, epoch, present: list[str]) -> str:
+    if not folder.is_dir():
+        return f"no such folder, so no weights of {name}"
+    if present:
+        what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
+        have = (str(int(t)) if t.isdigit() else t or "the default set" for t in present)
+        return f"no {what} of {name}; there are: {', '.join(have)}"
+    if any(folder.glob(f"{name}_*.weights.h5")):
+        return (f"no YAML file describes the weights of {name}, and the files are not copies of "
+                f"one numbered set in {GENERATORS}")
+    return f"no weights of {name}"
 
 
 def record(folder, name: str, epoch: int | str | None = None) -> dict:
@@ -484,8 +474,8 @@ def _source_of_best(folder: Path, name: str) -> WeightSet | None:
 
 def find_trained(folder, name: str, preset: configs.Preset,
                  epoch: int | str | None = None) -> WeightSet:
-    """`find` for a model of this preset. Also raises `WeightsError` if a part of the model is of
-    another kind than in the preset. For a missing model the message has the command to train it.
+    """`find` for a model of this preset. Raises `WeightsError` also if a part of the model is of
+    another kind; for a missing model, with the command to train it.
     """
     expected = preset.models[name]
     if not tags(folder, name):
@@ -535,9 +525,7 @@ def _open(folder: Path, name: str, tag: str, origin: Path | None = None) -> Weig
 
 
 def _check_files(path: Path, sums, files: dict[str, Path], needed: bool) -> dict[str, Path]:
-    """The files that are there. Raises `WeightsError` unless their checksums are `sums`, of the
-    YAML at `path`. needed: whether each file must be there.
-    """
+    """The files that are there (needed: all), with the checksums `sums` of the YAML at `path`."""
     if not isinstance(sums, dict) or set(sums) != set(files):
         raise WeightsError(f"{path}: sha256 must name the parts {', '.join(files)}")
     files = {part: file for part, file in files.items() if needed or file.exists()}
@@ -556,7 +544,7 @@ def promote(folder, name: str) -> str:
     """Copy the best set to the default set, as float16; returns a line for the user."""
     copy_set(find(folder, name, "best"), folder, "", "float16")
     return (f"{name}: the best set was copied to {folder} as the default set (float16), which is "
-            "loaded unless --epoch names another")
+            f"loaded unless --epoch names another")
 
 
 def copy_as_best(source: WeightSet, folder) -> WeightSet:
@@ -564,16 +552,15 @@ def copy_as_best(source: WeightSet, folder) -> WeightSet:
     folder = make_folder(folder)
     copies = {path: weights_path(folder, source.name, part, "best")
               for part, path in source.files.items()}
-    # The YAML, written last, completes the set.
-    copies[source.yaml] = config_path(folder, source.name, "best")
-    for path, copy in copies.items():
+    # The YAML comes last, because it completes the set.
+    for path, copy in (copies | {source.yaml: config_path(folder, source.name, "best")}).items():
         with atomic_write(copy) as file:
             file.write(path.read_bytes())
     return find(folder, source.name, "best")
 
 
 def add_to_record(weight_set: WeightSet, **values):
-    """Add to the record in the YAML of a set. The weights and their checksum stay as they are."""
+    """Add to the record in the YAML of a set."""
     described = configs.load_yaml(weight_set.yaml)
     write_yaml(weight_set.yaml, described | {"record": (described.get("record") or {}) | values})
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,9 @@ from .tables import Column
 
 
 class Effort(NamedTuple):
-    """The length of each measurement. rounds: turns of each codec. stream_rounds: turns of each
-    batch of streams, of `stream_turn` seconds each. starts: of a piece. minutes: minutes of music
-    before each reading of memory. seconds: of audio for each codec. changes: of a control.
+    """The length of each measurement. rounds: turns of each codec, of `seconds` of audio.
+    stream_rounds: turns of each batch of `streams`, of `stream_turn` seconds. starts: of a piece.
+    minutes: of music before each reading of memory. changes: of a control.
     """
 
     rounds: int = 5
@@ -46,10 +46,9 @@ QUICK = Effort(rounds=2, stream_rounds=1, stream_turn=1.0, starts=1, minutes=(0.
 
 def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         progress: Callable[[int, int, str], None] = lambda done, total, name: None) -> dict:
-    """Measure some `BENCHMARKS` of a chain: {"machine", "when", "load", "checksums", part: rows}.
-
-    codecs, generators: folders of trained weights. progress: called with (done, total, name) when a
-    job begins. Raises `RuntimeError` if a process fails, or if it loads TensorFlow.
+    """Measure some `BENCHMARKS` of the chain in two folders of weights: {"machine", "when", "load",
+    "checksums", part: rows}. progress: called with (done, total, name) when a job begins. Raises
+    `RuntimeError` if a process fails, or if it loads TensorFlow.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     results: dict[str, Any] = {"when": now, "machine": machine.describe(),
@@ -89,22 +88,13 @@ def _time(function, *arguments) -> float:
 _ENDS = "from vqwave.errors import end_with_parent; end_with_parent()\n"
 _CHILD = "import sys; from vqwave.report import benchmark; benchmark.child(*sys.argv[1:])"
 
-# The imports and the work of the command that plays, until the sound starts.
 _COLD = """
-import contextlib, sys
-from rich.console import Console
-from rich.progress import Progress
-from vqwave import cli
-from vqwave.io import audio
-from vqwave.play import api, engine, playback
-with contextlib.suppress(ImportError):
-    import pyaudio
-samples = 0
-music = api.load(sys.argv[1], sys.argv[2])
-with music.stream(level=int(sys.argv[3]), seed=1) as stream:
-    while samples < playback.PREBUFFER * stream.sample_rate:
-        samples += len(next(stream))
-        print("block", flush=True)
+import sys
+from vqwave.commands import play
+from vqwave.report import benchmark
+music = benchmark.api.load(sys.argv[1], sys.argv[2])
+for _ in benchmark.start(music, int(sys.argv[3]), 1):
+    print("block", flush=True)
 """
 
 
@@ -172,13 +162,23 @@ def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]
     return rows
 
 
+def start(music: api.VQWave, level: int, seed: int) -> Iterator[float]:
+    """Play a piece until its sound starts. Yields the seconds after each block."""
+    began, samples = time.perf_counter(), 0
+    with music.stream(level=level, seed=seed) as stream:
+        while samples < playback.PREBUFFER * stream.sample_rate:
+            samples += len(next(stream))
+            yield time.perf_counter() - began
+
+
 def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     """Seconds until the first block of a piece, and until its sound starts. cold: in a new process
     with cached graphs. warm: with loaded models.
     """
     folders = [music.weight_set(names[music.chain.top]).folder
                for names in (music.chain.codecs, music.chain.generators)]
-    marks = {"cold": [], "warm": []}
+    # The first piece loads the models.
+    marks = {"cold": [], "warm": [[*start(music, level, i)] for i in range(effort.starts + 1)][1:]}
     for _ in range(effort.starts):
         began = time.perf_counter()
         with _start_python(_COLD, *folders, level) as process:
@@ -186,20 +186,12 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
             error = process.stderr.read()
         if process.returncode:
             raise RuntimeError(f"playing failed:\n{error}")
-    for seed in range(effort.starts + 1):
-        began, seconds, samples = time.perf_counter(), [], 0
-        with music.stream(level=level, seed=seed) as stream:
-            while samples < playback.PREBUFFER * stream.sample_rate:
-                samples += len(next(stream))
-                seconds.append(time.perf_counter() - began)
-        marks["warm"].append(seconds)
-    del marks["warm"][0]  # the first piece loads the models
     return [{f"{kind}_{what}_s": float(np.median([seconds[i] for seconds in starts]))
              for kind, starts in marks.items() for what, i in (("first_block", 0), ("sound", -1))}]
 
 
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """The memory of a process after minutes of music of one stream, at full speed."""
+    """The memory of a process after minutes of music, at full speed."""
     readings, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
         for minutes in effort.minutes:
@@ -214,8 +206,8 @@ def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 class Part(NamedTuple):
-    """A part of the benchmark. measure: (music, effort, level) -> rows. of_streams: measure only
-    the chain's default level and the finest level, instead of every level.
+    """measure: (music, effort, level) -> rows. of_streams: measure only the chain's default level
+    and the finest, instead of every level.
     """
 
     measure: Callable[[api.VQWave, Effort, int], list[dict]]

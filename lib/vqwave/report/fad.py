@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 from .. import stderr
 from ..dsp.spectrum import magnitudes, mel_filters, resample
 from ..errors import UserError
-from ..io.files import cache_folder, printable, unpack
+from ..io.files import atomic_write, cache_folder, make_folder, printable, reason, sha256
 
 MUSICNN = "musicnn==0.1.0"
 DEAF = ("The Fréchet distance hears timbre alone. A collage of two-second grains of Wesnoth's "
@@ -70,8 +71,15 @@ def _fetch(folder: Path):
 
 
 def _unpack(wheel, folder: Path):
-    unpack(wheel, WHEEL_SHA256, f"the wheel of {MUSICNN}", folder,
-           {member: member for member in _MEMBERS})
+    try:
+        if sha256(wheel) != WHEEL_SHA256:
+            raise UserError(f"{printable(wheel)}: is not the wheel of {MUSICNN}")
+        with zipfile.ZipFile(wheel) as archive:
+            for path, member in ((folder / member, member) for member in _MEMBERS):
+                with atomic_write(make_folder(path.parent) / path.name) as file:
+                    file.write(archive.read(member))
+    except OSError as e:
+        raise UserError(f"{printable(e.filename or wheel)}: {reason(e)}") from e
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
