@@ -73,7 +73,7 @@ def loudness_of_tracks(corpus, tracks) -> float:
     """The loudness of tracks without the silence at their ends."""
     spans, sounds = silence.measure(corpus.data_dir, tracks, SilentReporter()), []
     for track in tracks:
-        first, last = spans[track.file].within(track.samples, 0)
+        first, last, _ = spans[track.file]
         sounds.append(corpus.samples(track, first, last - first if last > first else None))
     return median_loudness(sounds, corpus.rate)
 

@@ -245,7 +245,7 @@ def test_the_reason_of_an_impossible_run_is_named(music, tmp_path):
     for src, dst, reason in ((empty, "d", "contains no audio"),
                              (tmp_path / "no", "d", "no such folder"),
                              (tmp_path / "file", "d", "is not a folder"),
-                             (music, "file", "cannot be written to")):
+                             (music, "file", "cannot be created")):
         with pytest.raises(UserError, match=reason):
             prepare(src, tmp_path / dst)
     assert not (tmp_path / "d").exists()

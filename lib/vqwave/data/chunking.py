@@ -13,11 +13,8 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
     """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]. The last frame is
     padded with zeros.
 
-    Args:
-        run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
-        level: samples per frame.
-        halo: the receptive field of a frame on either side, in frames.
-        window: frames kept per run.
+    run: audio float32 [batch, n·level] -> codes int32 [batch, n, books]. level: samples per frame.
+    halo: the receptive field of a frame on either side, in frames. window: frames kept per run.
     """
     codes = list(encode_blocks(run, [audio], level, halo, window))
     return (np.concatenate(codes, axis=1) if codes
@@ -64,12 +61,9 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     """codes int32 [batch, N, books], or vectors float32 [batch, N, dim] -> audio float32 [batch,
     N·level].
 
-    Args:
-        run: (codes int32 [batch, n, books], position of the first frame) -> audio float32 [batch,
-            n·level].
-        halo: the receptive field of the decoder on either side, in frames.
-        window: frames kept per run.
-        past: further frames before the halo that the decoder needs.
+    run: (codes int32 [batch, n, books], position of the first frame) -> audio float32 [batch,
+    n·level]. halo, window: as in `encode`. past: further frames before the halo that the decoder
+    needs.
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]

@@ -28,15 +28,14 @@ from .scores import Score
 
 OFFSET_STEP = 165
 """Samples between successive alignments, if this number and the level are coprime."""
-# Samples read at once.
-BLOCK_SAMPLES = 1 << 20
+BLOCK_SAMPLES = 1 << 20  # read at once
 # A worker of a cluster may have several threads, but Keras models are not thread-safe.
 _ENCODING = threading.Lock()
 
 
 class Variant(NamedTuple):
     """A track with a gain of `gain` dB, transposed by `shift` semitones, and without its first
-    `offset` · `step` samples. A generator trains on several variants of each track.
+    `offset` · `step` samples.
     """
 
     offset: int
@@ -61,8 +60,8 @@ class Variant(NamedTuple):
 
 
 def alignment_step(level: int) -> int:
-    """Samples between successive alignments: the first number from `OFFSET_STEP` on that is coprime
-    with `level`. So there are as many different alignments as samples in a frame.
+    """Samples between successive alignments: coprime with the level, so there are as many different
+    alignments as samples in a frame.
     """
     return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
 
@@ -70,11 +69,10 @@ def alignment_step(level: int) -> int:
 class CodeTrack(NamedTuple):
     """The codes of a variant of a track, from which windows are cut.
 
-    codes: the file of cached codes, or codes int [frames, books] in memory.
-    frames: the number of frames that are used.
-    above, frames_above: the same for the level above, or its sound as u16 samples; None at
-    the top of a chain.
-    shift, start: of the `Variant`. first, first_above: the first frame that is used at each level.
+    codes: the file of cached codes, or codes int [frames, books] in memory. first, frames: the
+    first frame that is used, and their number. above, first_above, frames_above: the same for the
+    level above, or its sound as u16 samples; None at the top of a chain. shift, start: of the
+    `Variant`.
     """
 
     codes: Path | np.ndarray
@@ -102,18 +100,16 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
     def count(frames, size):
         return min(frames, -(-end // size)) - first * unit // size
 
-    cut_track = CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
-                          start=variant.start + first * unit, first=first * unit // level)
-    if above is None:
-        return cut_track
-    return cut_track._replace(above=above[0], frames_above=count(above[1], level_above),
-                              first_above=first)
+    upper = {} if above is None else {"above": above[0], "first_above": first,
+                                      "frames_above": count(above[1], level_above)}
+    return CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
+                     start=variant.start + first * unit, first=first * unit // level, **upper)
 
 
 def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0) -> list[Variant]:
-    """The variants of a training track: `offsets` alignments of the original; a variant `gain` dB
-    quieter; then each transposition within ±`transpose` semitones, at one alignment and one gain.
-    level: the coarsest encoded level; finer levels have the same alignments.
+    """The variants of a training track: `offsets` alignments; one `gain` dB quieter; then each
+    transposition within ±`transpose` semitones, at one alignment and one gain. level: the coarsest
+    encoded level; finer levels have the same alignments.
     """
     step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
@@ -125,13 +121,11 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None, sounds: bool = False) -> list[tuple[Path, int]]:
-    """[(codes file, frames)] of all `copies`, each (track, variant). Missing copies are encoded one
-    at a time.
+    """[(codes file, frames)] of all `copies`, each (track, variant). Missing ones are encoded.
 
-    load: `nn.codec.load_encoder`; or, with `sounds`, `load_echo`, which makes sounds instead of
-        codes; or similar functions that workers of a cluster can import. here:
-    False waits until another process has encoded the tracks. scheduler: the address of a Dask
-    cluster whose workers encode; they need data and codec under the same paths.
+    load: `nn.codec.load_encoder`; or, with `sounds`, `load_echo`, which makes sounds. here: False
+    waits until another process has encoded the tracks. scheduler: the address of a Dask cluster
+    whose workers encode; they need data and codec under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
     checksum = codec_weights.checksum if sounds else codec_weights.encoding_checksum
@@ -194,12 +188,10 @@ def _encoder(load, *source):
 
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
     """Write the codes of a track's variant to `path`. Returns their number and checksum."""
-    first = 0 if variant.shift else variant.start
-    blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK_SAMPLES, count - start)))
-              for start in range(first, count, BLOCK_SAMPLES))
-    if variant.gain:
-        factor = np.float32(10 ** (variant.gain / 20))
-        blocks = (factor * block for block in blocks)
+    first, factor = 0 if variant.shift else variant.start, np.float32(10 ** (variant.gain / 20))
+    blocks = (factor * audio.from_u16(
+        audio.read_window(track, start, min(BLOCK_SAMPLES, count - start)))
+        for start in range(first, count, BLOCK_SAMPLES))
     if variant.shift:
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
     with _ENCODING:
@@ -260,9 +252,7 @@ def unigram_costs(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits per held-out frame (sum over books), by the `unigram_costs` of the training tracks.
-    train, held_out: lists of `CodeTrack`.
-    """
+    """Bits per held-out frame, by the `unigram_costs` of the training tracks; `CodeTrack`s."""
     in_training, in_held_out = (
         sum((metrics.histogram(read_frames(t.codes, t.first, t.frames, books), num_codes)
              for t in tracks), np.zeros((books, num_codes), np.int64))

@@ -1,6 +1,5 @@
-"""What pieces take from the training scores: their tempi, how many notes are struck, in which
-registers and how loud, and how many sections repeat an earlier one. Also the runs of notes that
-must not be copied.
+"""Statistics of the training scores: tempi, how many notes are struck, in which registers and how
+loud, how many sections repeat an earlier one, and the runs of notes that must not be copied.
 """
 
 from collections.abc import Sequence
@@ -21,12 +20,10 @@ sections is to passages of other tracks.
 """
 OTHERS, SECTIONS, PAST = 24, 400, 2048
 """The most other tracks, sections, and steps before a section that are compared."""
-STRIKES, RETURNS, MOST_RETURNS = 0.75, 0.5, 0.75
-"""The notes in a step where there are no scores; the share of sections that return where no other
-track compares, and the largest share.
-"""
-FEWEST_STRIKES = 0.05
-"""The least number of notes in a step, for music without notes."""
+STRIKES, FEWEST_STRIKES = 0.75, 0.05
+"""The notes in a step where there are no scores, and the least."""
+RETURNS, MOST_RETURNS = 0.5, 0.75
+"""The share of sections that return where no other track compares, and the largest share."""
 USUAL_LEVELS = -26.0, -22.0, -30.0, -42.0
 """The loudness of bands where there are no scores, in dBFS."""
 MOST_QUIETER = 10.0
@@ -40,16 +37,14 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
               ) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
-    "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
-    that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
-    semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
-    `LOUDNESSES`]: the strikes of each loudness in each part. "tempi" [n]: the sorted tempi.
-    "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat, part after part, and
-    "level_counts" [count]: the beats of each part.
+    "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: of `returns`. "ngrams"
+    [n, 3]: of `melody.to_digits`. "part_strikes" [count, semitones] and "part_loudness" [count,
+    `LOUDNESSES`]: the strikes of each semitone and of each loudness in each part of the tracks.
+    "tempi" [n]: sorted. "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat,
+    part after part, and "level_counts" [count]: the beats of each part.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
-    tempi: those of the scores, in beats per minute. levels: of the beats of each score, see
-    `scores.Score`.
+    tempi: of the scores, in beats per minute. levels: of each `scores.Score`.
     """
     rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
@@ -64,9 +59,7 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
 
 def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
                     ) -> dict[str, np.ndarray]:
-    """The tables "levels" and "level_counts" of `of_scores`. Quiet beats, as at the ends of tracks,
-    are replaced, see `_sounding`.
-    """
+    """The tables "levels" and "level_counts" of `of_scores`."""
     if not levels or not count:
         return {"levels": np.array([USUAL_LEVELS], np.float32),
                 "level_counts": np.ones(1, np.float32)}
@@ -81,8 +74,8 @@ def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], c
 
 
 def _sounding(curve: np.ndarray, least: float) -> np.ndarray:
-    """A part's loudness of bands, [beats, bands], in which beats quieter than `least` dB are like
-    the nearest beat that is not. If all are, they are like the loudest, raised to `least`.
+    """A part's loudness of bands, [beats, bands], in which beats quieter than `least` dB, as at the
+    ends of tracks, are like the nearest other beat; if all are, like the loudest, raised to it.
     """
     if not len(curve):
         return curve
@@ -104,9 +97,7 @@ def by_loudness(codes: np.ndarray) -> np.ndarray:
 
 
 def _by_part(strikes, parts, count: int) -> np.ndarray:
-    """The strikes of each kind in each part: float32 [count, kinds]. strikes: [steps, kinds] for
-    each score. parts, count: see `of_scores`.
-    """
+    """The strikes of each kind in each part: float32 [count, kinds]. strikes: [steps, kinds]."""
     total = np.zeros((count, strikes[0].shape[1] if strikes else 0), np.float32)
     for steps, part in zip(strikes if count else (), parts, strict=True):
         np.add.at(total, part, steps)

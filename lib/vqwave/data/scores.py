@@ -29,8 +29,8 @@ ROUNDING = 1e-6
 """The tolerance of a time at the start of a frame, in frames."""
 LOWEST_PITCH = ScoreAbove.LOWEST
 LONGEST_PART, OVERLAP = 600.0, 30.0
-"""Seconds: longer tracks are transcribed in equal parts, in constant memory. A part is transcribed
-with so much of the music on either side.
+"""Seconds: longer tracks are transcribed in equal parts, in constant memory, with so much overlap
+on either side.
 """
 
 
@@ -39,13 +39,10 @@ class Score:
     """Notes, attacks and beats.
 
     starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
-    loudness: int [notes], 0 to `LOUDNESSES` - 1, see `transcription.loudness_of`.
-    attacks: float64 [attacks], seconds; bands: int [attacks], see `dsp.beats.find_attacks`. beats:
-    float64 [beats], seconds, from before the music to after it. levels: float32 [beats,
-    `ScoreAbove.LEVELS`], the loudness of the bands around each beat, in dBFS; None where no
-    recording has been heard.
-
-    In rolls, each band of attacks has a book after those of the pitches.
+    loudness: int [notes], of `transcription.loudness_of`. attacks: float64 [attacks], seconds;
+    bands: int [attacks], of `beats.find_attacks`. beats: float64 [beats], seconds, from before the
+    music to after it. levels: float32 [beats, `ScoreAbove.LEVELS`], the loudness of the bands
+    around each beat, in dBFS; None where no recording has been heard.
     """
 
     starts: np.ndarray
@@ -60,9 +57,8 @@ class Score:
     @classmethod
     def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None,
            from_notes: bool = False) -> Self:
-        """The score of a recording, float32 [samples]. before: the sound before the recording,
-        float32 [n], in which beats are searched, too. from_notes: fit the beats to the notes, not
-        to the sound.
+        """The score of a recording, float32 [samples]. before: the sound before it, float32 [n], in
+        which beats are searched, too. from_notes: fit the beats to the notes, not to the sound.
         """
         notes = transcription.find_notes(sound, sample_rate)
         starts = notes.starts / timing.FRAMES_PER_SECOND
@@ -91,8 +87,7 @@ class Score:
 
     def earlier(self, seconds: float) -> Self:
         """The score with all times `seconds` earlier."""
-        return replace(self, **{name: getattr(self, name) - seconds
-                                for name in TIMES})
+        return replace(self, **{name: getattr(self, name) - seconds for name in TIMES})
 
     def within(self, books: int) -> Self:
         """The score whose notes are moved by octaves into the semitones of `books` books."""
@@ -103,8 +98,7 @@ class Score:
 
     def in_steps(self, books: int, shift: int = 0) -> np.ndarray:
         """The code of each book in each step of the grid: int32 [steps, books]. The books are the
-        semitones from MIDI number `LOWEST_PITCH` on, then the bands of attacks. shift: the
-        transposition of the notes in semitones.
+        semitones from `LOWEST_PITCH` on, then the bands of attacks. shift: in semitones.
         """
         grid = beats.steps(self.beats)
         middles = (grid[1:] + grid[:-1]) / 2  # a note begins in the nearest step
@@ -122,7 +116,7 @@ class Score:
         return roll
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
-        """The rows of `ScoreAbove` for `count` frames of `frame` seconds from second `begin` on:
+        """The rows of `ScoreAbove` of `count` frames of `frame` seconds from second `begin` on:
         int32 [count, books + 1 + `LEVELS`].
         """
         roll = np.zeros((count, books + 1 + ScoreAbove.LEVELS), np.int32)
@@ -146,8 +140,8 @@ class Score:
 
 
 def level_rows(levels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The loudness of bands as in `ScoreAbove`, linear between beats: int32 [n, `LEVELS`]. levels:
-    dBFS [beats, `LEVELS`]. places: of the rows, in beats.
+    """The loudness of bands as in `ScoreAbove`: int32 [n, `LEVELS`]. levels: dBFS [beats,
+    `LEVELS`]. places: of the rows, in beats.
     """
     rows = np.stack([np.interp(places, np.arange(len(levels)), band) for band in levels.T], -1)
     return np.rint(np.maximum(rows - ScoreAbove.QUIETEST, 0)).astype(np.int32)
@@ -170,7 +164,7 @@ def of_track(data_dir, track: manifest.Track) -> Score:
 
 def _transcribe(path, track: manifest.Track) -> Score:
     """The score of a track's file, in constant memory. In a long track, the loudness of notes and
-    the strength of attacks are relative to their part, as in an album of several tracks.
+    the strength of attacks are relative to their part.
     """
     rate, overlap = track.sample_rate, round(OVERLAP * track.sample_rate)
     count = math.ceil(track.seconds / LONGEST_PART)
@@ -184,9 +178,9 @@ def _transcribe(path, track: manifest.Track) -> Score:
 
 
 def _join(parts: list[Score], edges: list[float]) -> Score:
-    """The score of overlapping parts, which meet at the edges, in seconds. Notes and attacks are
-    taken from the part in which they begin. From part to part, beats change where those of both
-    are nearest to each other, within `OVERLAP` of the edge.
+    """The score of overlapping parts, which meet at the edges, in seconds. Notes and attacks belong
+    to the part in which they begin. Beats change from part to part where those of both are nearest
+    to each other, within `OVERLAP` of the edge.
     """
     pieces, times, levels = [], parts[0].beats, parts[0].levels
     for part, first, end in zip(parts, [-math.inf, *edges], [*edges, math.inf], strict=True):

@@ -12,13 +12,12 @@ MOMENTUM = 0.99
 
 
 class GriffinLim:
-    """Loudness from the front end float32 [batch, frames·channels], frame after frame ->
-    audio float32 [batch, frames·hop].
+    """Loudness from the front end float32 [batch, frames·channels], frame after frame -> audio
+    float32 [batch, frames·hop].
 
     The pseudoinverse of the mel filters, clipped at zero, gives magnitudes; the bin at half the
     sample rate is silent. `steps` iterations give the phases (Griffin and Lim 1984; with momentum,
-    Perraudin, Balazs and Søndergaard 2013). Initial phases are zero, so blocks with a halo of
-    `receptive_field` frames equal the whole.
+    Perraudin, Balazs and Søndergaard 2013), which are zero first.
     """
 
     def __init__(self, config: CodecConfig):
@@ -49,10 +48,8 @@ class GriffinLim:
         # In an unscaled transform its magnitude is a·n_fft/4.
         below = np.clip(loudness.T, 0.0, MOST_LOUDNESS) - FULL_SCALE
         amplitudes = 10.0 ** (below * LOUDNESS_RANGE / 20)
-        if self.bins is not None:
-            amplitudes = np.maximum(self.bins @ amplitudes, 0.0)
-        else:
-            amplitudes = np.pad(amplitudes, ((0, 1), (0, 0)))
+        amplitudes = (np.pad(amplitudes, ((0, 1), (0, 0))) if self.bins is None
+                      else np.maximum(self.bins @ amplitudes, 0.0))
         audio = griffin_lim(amplitudes.T * (self.n_fft / 4), self.n_fft, self.hop, self.steps)
         return audio[:samples].astype(np.float32)
 

@@ -1,11 +1,11 @@
-"""Windows of audio and of codes for training, in a `keras.utils.PyDataset`. Each window is a pure
-function of (seed, index), and is read straight from its file. Tracks are weighted by duration.
+"""Windows of audio and of codes for training. Each window is a pure function of (seed, index), and
+is read straight from its file. Tracks are weighted by duration.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +21,6 @@ FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
 PERFORMED = 0.4
 """The share of windows with a performance's codes, when a decoder learns performances."""
 UNCHANGED = TrainingConfig()
-"""Settings without augmentation."""
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
@@ -31,9 +30,9 @@ def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of windows: an endless sequence from batch `start` on; or, for validation, `fixed`
-    evenly spread windows. Batch i of the sequence holds the seed's windows i·batch_size …. The
-    `batch_size` is the total of all processes; each process reads its `share` of the rows.
+    """Batches of windows: an endless sequence from batch `start` on, of which batch i holds the
+    seed's windows i·batch_size …; or, for validation, `fixed` evenly spread windows. Each process
+    reads its `share` of the rows.
 
     sizes: the number of positions of each item, over which positions are drawn uniformly.
     """
@@ -54,11 +53,11 @@ class Batches(keras.utils.PyDataset):
 
     def numbers(self, batch: int) -> list[int]:
         """The numbers of this process's windows in a batch."""
-        if self.fixed is None:
-            first = (self.start + batch) * self.batch_size
-            return [first + i for i in self.share.rows(self.batch_size)]
-        first = batch * self.batch_size
-        return [first + i for i in self.share.rows(min(self.batch_size, self.fixed - first))]
+        first, count = (self.start + batch) * self.batch_size, self.batch_size
+        if self.fixed is not None:
+            first = batch * self.batch_size
+            count = min(count, self.fixed - first)
+        return [first + i for i in self.share.rows(count)]
 
     def position(self, number: int) -> tuple[int, int]:
         """(item, position) of a window: drawn, or evenly spread."""
@@ -67,21 +66,19 @@ class Batches(keras.utils.PyDataset):
         return self.find(int((number + 0.5) * self.places / self.fixed))
 
     def find(self, place: int) -> tuple[int, int]:
-        """(item, position in the item) of a position in the concatenation of all items."""
+        """(item, position in it) of a position in the concatenation of all items."""
         item = int(np.searchsorted(self.ends, place, side="right"))
         return item, place - int(self.ends[item - 1] if item else 0)
 
 
 class AudioWindows(Batches):
-    """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
-    folder.
+    """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the tracks of a data folder.
 
-    spans: (first sample, end) of each track file, from which windows come; None: whole tracks.
-    augmentation: a window is transposed by up to `transpose` semitones (by resampling), and made up
-    to `gain` dB quieter. With probability `mix` another such window is added; a sum that would clip
-    is scaled down. All this depends on the seed and the window's number. label_config: for a codec
-    with labels; batches are then ({"samples": x, "label": int32 [batch, 1, 1, 2]}, x), with the
-    label at each window's start as in `config.Labels`.
+    spans: (first sample, end) of each track file; None: whole tracks. augmentation: a window is
+    transposed by up to `transpose` semitones (by resampling), and made up to `gain` dB quieter;
+    with probability `mix` another such window is added, and a sum that would clip is scaled down.
+    label_config: for a codec with labels; batches are then ({"samples": x, "label": int32 [batch,
+    1, 1, 2]}, x), with the label at each window's start as in `config.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
@@ -98,13 +95,11 @@ class AudioWindows(Batches):
     def __getitem__(self, batch: int):
         numbers = self.numbers(batch)
         x = np.stack([self.window(number) for number in numbers])
-        # A copy, because TensorFlow may reuse an array's memory.
-        y = x.copy()
+        y = x.copy()  # TensorFlow may reuse an array's memory
         if self.label_config is None:
             return x, y
         label = np.concatenate([self._label(*self.position(number)) for number in numbers])
-        label = np.stack([label, np.full_like(label, WHOLE_SHARE)], axis=-1)[:, None, None]
-        return {"samples": x, "label": label}, y
+        return {"samples": x, "label": _unmixed(label)[:, None, None]}, y
 
     def _label(self, item: int, place: int) -> np.ndarray:
         """The index of the label at a position of a track: int32 [1]."""
@@ -128,8 +123,8 @@ class AudioWindows(Batches):
         return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
-        """float32 [length] from a position of a track on, or as near as the track's length allows.
-        A track that is too short to be transposed up is not transposed.
+        """float32 [length] from a position of a track on, or from the last that there is. A track
+        too short to be transposed up is not transposed.
         """
         first, end = self.spans[item]
         count = math.ceil(self.length * 2 ** (shift / 12))
@@ -144,10 +139,10 @@ class AudioWindows(Batches):
 
 class PerformedWindows(AudioWindows):
     """Batches ({"samples": x, "codes": int32 [batch, frames, books]}, x). A share `PERFORMED` of
-    the windows has the codes of a performance of the track; the other windows have only codes −1.
+    the windows has the codes of a performance of the track, without augmentation; the others have
+    only codes −1.
 
-    level: samples per frame. performed: {file: codes int [frames, books]}, from the first sample of
-    each track on. Windows with performed codes are not augmented.
+    level: samples per frame. performed: {file: codes int [frames, books]} of whole tracks.
     """
 
     def __init__(self, *args, level: int, performed: dict[str, np.ndarray], **options):
@@ -160,8 +155,6 @@ class PerformedWindows(AudioWindows):
         return {"samples": x, "codes": np.stack(performed)}, x.copy()
 
     def _pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The audio of a window, float32 [length], and the codes to decode, int32 [frames, books].
-        """
         item, place = self.position(number)
         performed, frames = self.performed[item], self.length // self.level
         if rng(self.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
@@ -171,8 +164,12 @@ class PerformedWindows(AudioWindows):
         return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Span:
+def _unmixed(indices: np.ndarray) -> np.ndarray:
+    """Labels by their indices, int32 [n], each with its whole share: int32 [n, 2]."""
+    return np.stack([indices, np.full_like(indices, WHOLE_SHARE)], axis=-1)
+
+
+class Span(NamedTuple):
     """`frames` frames of a track from frame `start` on."""
 
     track: CodeTrack
@@ -189,7 +186,7 @@ class Window:
         self.generator, self.level, self.spans = generator, generator.level, spans
 
     def _parts(self, begin: int, end: int, ratio: int = 1) -> Iterator[tuple[CodeTrack, int, int]]:
-        """(track, first frame, end) of each part of frames begin … end - 1 of the window, all in
+        """(track, first frame, end) of each part of a window's frames begin … end - 1, all in
         frames of `ratio` frames of the level.
         """
         place = 0
@@ -202,9 +199,7 @@ class Window:
             place = after
 
     def frames(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Frames begin … end - 1 of the window, with `pad` outside a track: int32 [1, end - begin,
-        books].
-        """
+        """Frames of the window, with `pad` outside a track: int32 [1, end - begin, books]."""
         books = self.generator.books
         return np.concatenate([_read(x.codes, x.first, x.frames, part, pad, books)
                                for x, *part in self._parts(begin, end)])[None]
@@ -230,8 +225,7 @@ class Window:
             samples = track.start + self.level * np.arange(first, last)
             seconds = samples * 2 ** (track.shift / 12) / track.track.sample_rate
             numbers.append(labels.indices_of(track.track, self.generator.labels, seconds))
-        each = np.concatenate(numbers)
-        return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[None, :, None]
+        return _unmixed(np.concatenate(numbers))[None, :, None]
 
     def score(self, start: int, count: int, books: int) -> np.ndarray:
         parts = []
@@ -243,8 +237,8 @@ class Window:
 
 
 def _read(frames, start: int, count: int, part: Sequence[int], pad: int, books: int) -> np.ndarray:
-    """A part (first frame, end) of the `count` frames that begin at frame `start` of codes, with
-    `pad` outside them: int32 [n, books].
+    """A part (first frame, end) of the `count` frames of codes from frame `start` on, with `pad`
+    outside them: int32 [n, books].
     """
     (first, last), begin = part, max(0, part[0])
     inside = codes.read_frames(frames, start + begin, min(count, last) - begin, books)
@@ -253,8 +247,8 @@ def _read(frames, start: int, count: int, part: Sequence[int], pad: int, books: 
 
 
 def count_places(frames: int, length: int, unit: int) -> int:
-    """The number of positions, `unit` frames apart, at which a window can begin in a track of
-    `frames` frames; 1 for a track shorter than a window.
+    """The number of positions, `unit` frames apart, of a window in a track of `frames` frames; 1
+    for a track shorter than a window.
     """
     return max(0, frames - length) // unit + 1
 
@@ -262,18 +256,14 @@ def count_places(frames: int, length: int, unit: int) -> int:
 class CodeWindows(Batches):
     """Batches (inputs, frames), or (inputs, frames, weights), for a `Generator`, from cached codes.
 
-    inputs: "previous" int32 [batch, length, books], the previous frames, with the start token at
-    the beginning of a track. The input of each condition by name. With several books, "current"
-    equals `frames`. frames: int32 [batch, length, books]. weights: float32 [batch, length, 1], only
-    if a validation track is shorter than a window. They are 0 after the track's end, otherwise a
-    constant that makes the mean 1. So all frames count the same.
+    inputs: "previous" int32 [batch, length, books], with the start token at the beginning of a
+    track; the input of each condition by name; with several books, "current" equals `frames`.
+    frames: int32 [batch, length, books]. weights: float32 [batch, length, 1], only if a validation
+    track is shorter than a window: 0 after the track's end, otherwise a constant that makes the
+    mean 1. length: frames in a window, a multiple of the ratio.
 
     A training window continues past its track's end with the beginning of another track, so that a
     model learns to leave the silence at an end. Validation windows lie inside their tracks.
-
-    Args:
-        tracks: `CodeTrack`s.
-        length: frames in a window, a multiple of the ratio.
     """
 
     def __init__(self, tracks: Sequence[CodeTrack], generator: GeneratorConfig,
@@ -282,21 +272,17 @@ class CodeWindows(Batches):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
         self.weight = None
-        if fixed is None:
-            # Positions are source frames. Half a window of extra positions stand for the beginning
-            # of a track, which would otherwise be drawn once in thousands of windows.
-            self.lead = length // self.unit // 2
-            sizes = [self._whole(track) // self.unit + self.lead for track in tracks]
-            super().__init__(sizes, batch_size, seed, start, fixed, share)
-            return
-        self.lead = 0
-        # A short track has as many positions as source frames, instead of one.
-        sizes = [max(1, track.frames // self.unit) if track.frames < length
-                 else count_places(track.frames, length, self.unit) for track in tracks]
-        super().__init__(sizes, batch_size, seed, start, fixed, share)
-        served = [min(length, tracks[self.position(i)[0]].frames) for i in range(self.fixed)]
-        if min(track.frames for track in tracks) < length:
-            self.weight = length / float(np.mean(served))
+        # Positions are source frames. Half a window of extra positions stand for the beginning of a
+        # track, which would otherwise be drawn once in thousands of windows.
+        self.lead = length // self.unit // 2
+        # A short validation track has as many positions as source frames, instead of one.
+        super().__init__([self._whole(x) // self.unit + self.lead if fixed is None
+                          else max(1, x.frames // self.unit) if x.frames < length
+                          else count_places(x.frames, length, self.unit) for x in tracks],
+                         batch_size, seed, start, fixed, share)
+        if fixed is not None and min(track.frames for track in tracks) < length:
+            self.weight = length / float(np.mean([
+                min(length, tracks[self.position(i)[0]].frames) for i in range(self.fixed)]))
 
     def _whole(self, track: CodeTrack) -> int:
         """The number of a track's frames that fill whole source frames."""

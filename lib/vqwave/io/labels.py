@@ -46,10 +46,11 @@ def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track has a label by {of}: choose another --label")
-    if len(used) == 1:
-        raise UserError(f"every training track has the {of} {min(used)!r}: labels must "
+    names = tuple(sorted({name or UNLABELLED for name in used}))
+    if len(names) == 1:
+        raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
                         f"distinguish tracks")
-    return tuple(sorted({name or UNLABELLED for name in used}))
+    return names
 
 
 def moods_of(data_dir, tracks: Iterable[Track], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
