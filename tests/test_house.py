@@ -20,8 +20,6 @@ def room(path):
     """The room of a file or module, given relative to the library."""
     if path.name == "__main__.py":
         return "commands"
-    if path.name == "figures.py":
-        return "plots"
     name = path.parts[0].removesuffix(".py")
     return name if name in ROOMS else "base"
 

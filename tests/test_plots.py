@@ -8,7 +8,7 @@ from encoded import tone
 from vqwave import plots
 from vqwave.dsp import notes
 from vqwave.dsp.spectrum import log_spectrogram, pitch, pitches
-from vqwave.io.training_log import read_log
+from vqwave.plots import read_log
 
 RATE = 22050
 HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"

@@ -10,14 +10,8 @@ import signal
 import sys
 import textwrap
 
-from .errors import (
-    Interrupted,
-    UserError,
-    check_number,
-    describe_number,
-    not_installed,
-    signal_handlers,
-)
+from . import errors
+from .errors import Interrupted, UserError
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -53,8 +47,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint} (see --help)\n")
 
     def names(self, word: str) -> set[str]:
-        """The names of the option that a word gives, such as `--seed`, `--seed=1` or `-oout.wav`;
-        empty if there is no such option.
+        """The names of the option that a word gives, such as `--seed`, `--seed=1` or `-oout.wav`.
         """
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
         action = self._option_string_actions.get(name)
@@ -111,14 +104,14 @@ def set_program(name: str):
 
 
 def command(name: str) -> str:
-    """A command of `COMMANDS` as the user types it: a script, if this run is a script."""
+    """A command as the user types it: a script, if this run is a script."""
     script = COMMANDS[name][0]
     return (f"vqwave {name}" if script is None or program().startswith("vqwave ")
             else f"python scripts/{script}.py")
 
 
 def parser(description: str, *examples: str) -> Parser:
-    """An argument parser whose help ends with examples. The program's name is added to them."""
+    """An argument parser whose help ends with examples, to which the program's name is added."""
     name = program()
     start = name
     if name.endswith(".py"):
@@ -134,11 +127,12 @@ def number(kind=float, least=None, most=None, above=None, off=None):
     """An argparse type: a finite number within these bounds, see `check_number`."""
 
     def parse(text):
+        bounds = least, most, above, kind is int, off
         try:
-            return check_number("", kind(text), least, most, above, kind is int, off)
+            return errors.check_number("", kind(text), *bounds)
         except (ValueError, OverflowError, UserError):
-            expected = describe_number(least, most, above, kind is int, off)
-            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {errors.describe_number(*bounds)}") from None
 
     return parse
 
@@ -170,11 +164,10 @@ def entry(main, argv=None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of the output has left.
+    except BrokenPipeError:  # the reader of the output has left
         return 0
     except ModuleNotFoundError as e:
-        return _fail(not_installed(e))
+        return _fail(errors.not_installed(e))
     except MemoryError:
         return _fail(_NO_MEMORY)
     except OSError as e:
@@ -197,9 +190,8 @@ def entry(main, argv=None) -> int:
 
 @contextlib.contextmanager
 def _raise_for_signals():
-    """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
-
-    If a library turns one of them into its own error, the exception is raised again.
+    """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt; again, if a library turns
+    one of them into its own error.
     """
     raised = None
 
@@ -220,7 +212,7 @@ def _raise_for_signals():
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     try:
-        with signal_handlers(stop, *numbers):
+        with errors.signal_handlers(stop, *numbers):
             yield
     except Exception as e:
         if raised is None or isinstance(e, UserError | OSError):

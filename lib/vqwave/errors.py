@@ -1,6 +1,4 @@
-"""Errors, signals and the end of processes. A command prints a `UserError` as one line, with exit
-code 2.
-"""
+"""Errors, signals and the end of processes."""
 
 import contextlib
 import ctypes
@@ -18,7 +16,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class UserError(Exception):
-    """A file, a flag, a folder or an argument is wrong. The message is one line, with a remedy."""
+    """A file, a flag, a folder or an argument is wrong. A command prints the message, one line with
+    a remedy, and ends with exit code 2.
+    """
 
 
 def not_installed(error: ModuleNotFoundError) -> str:
@@ -34,11 +34,8 @@ def first_names(names: Sequence[str]) -> str:
 
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False,
                  off=None) -> Any:
-    """`value` as a float, or as an int if `whole`.
-
-    Raises:
-        UserError: `value` is no number of at least `least`, at most `most` and above `above`, and
-            is not `off`.
+    """`value` as a float, or as an int if `whole`. Raises `UserError` if `value` is no number of at
+    least `least`, at most `most` and above `above`, and is not `off`.
     """
     try:
         if (not isinstance(value, numbers.Real) or isinstance(value, bool)
@@ -98,8 +95,8 @@ def signal_handlers(handler, *numbers: int):
 
 
 def begin_helper():
-    """Begin the process of a helper: it ignores Ctrl-C, which its parent handles, and ends with its
-    parent. This must run before the imports of the work, because these take seconds.
+    """Begin the process of a helper, which ignores Ctrl-C and ends with its parent. This must run
+    before the imports of the work, because these take seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent may have blocked SIGTERM, but a pool uses it to end its processes.
@@ -108,8 +105,8 @@ def begin_helper():
 
 
 def end_with_parent():
-    """End this process when its parent process has ended. The kernel of Linux does so at once, even
-    while C code runs. Elsewhere, and below a fork server, a thread watches.
+    """End this process when its parent has ended. The kernel of Linux does so at once, even while C
+    code runs. Elsewhere, and below a fork server, a thread watches.
     """
     parent = multiprocessing.parent_process()
     if sys.platform == "linux":

@@ -2,23 +2,30 @@
 
 Every function that draws raises `UserError` if the file is neither .png nor .svg, or if the folder
 is missing. Signals are float [samples] in [-1, 1]; `start` is the first second of the time axis.
+`pyplot` is not used, so any thread may draw.
 
-Colour is never the only difference. Curves also differ in line and marker, maps in lightness.
+Colour is never the only difference. Curves also differ in line and marker, maps in lightness. The
+colours are those of Okabe and Ito (2008), for colour-blind readers.
 """
 
+import csv
+import io
 import math
+import warnings
 from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
 
-from . import figures
 from .dsp import metrics
 from .dsp.notes import BINS, BINS_A_SEMITONE, LOWEST_MIDI
 from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
-from .figures import BLACK, BLUE, GREY, RED, check_output
-from .io.training_log import read_log
+from .errors import UserError
+from .io.files import atomic_write, check_place, printable, reason
 
+SUFFIXES = (".png", ".svg")
+BLACK, BLUE, RED = "#000000", "#0072B2", "#D55E00"
+GREY, LIGHT = "#4D4D4D", "#D9D9D9"
 RANGE_DB = 80.0
 MOST_EDGED = 60.0
 """Seconds of the longest piano roll whose notes have edges; in a longer one edges hide notes."""
@@ -28,15 +35,13 @@ CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
 
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
-    """Waveform and spectrogram of each of {name: audio}, on the same axes. 0 dB is the loudest
-    point of the first spectrogram.
-    """
+    """Waveform and spectrogram of each of {name: audio}. 0 dB is the loudest point of the first."""
     signals, count = _finite(signals), len(signals)
     across = min(count, (3, 4, 6)[bisect_left((9, 16), count)])
     down = -(-count // across)
     width = 10.0 if across < 3 else 13.0
     height = 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down
-    figure, axes = figures.create(width, height, title, 2 * down, across, sharex=True,
+    figure, axes = _create(width, height, title, 2 * down, across, sharex=True,
                                   height_ratios=[1, 2.6] * down)
     spectra = [log_spectrogram(s, sample_rate) for s in signals.values()]
     top, limits = float(spectra[0].max()), _limits(signals.values())
@@ -44,7 +49,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: 
         wave, spectrum = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
         _waveform(wave, audio, sample_rate, start)
         wave.set_ylim(*limits)
-        figures.name_panel(wave, name, across)
+        _name_panel(wave, name, across)
         image = _spectrogram(spectrum, spectra[i], len(audio), sample_rate, top, start,
                              hertz=i % across == across - 1 or i == count - 1)
         for axis, label in ((wave, "Amplitude"), (spectrum, "Pitch")):
@@ -53,21 +58,21 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: 
     pairs = axes.reshape(down, 2, across)
     for wave in pairs[:, 0].ravel()[count:]:
         wave.set_visible(False)
-    figures.time_axis(figures.hide_unused(pairs[:, 1], count), start,
+    _time_axis(_hide_unused(pairs[:, 1], count), start,
                       _end(signals, start, sample_rate))
-    figures.colorbar(figure, image, list(axes.ravel()), "Level (dB)")
+    _colorbar(figure, image, list(axes.ravel()), "Level (dB)")
     figure.align_ylabels(axes[:, 0])
-    figures.save(figure, path)
+    _save(figure, path)
 
 
 def notes(rolls: dict, path, title: str = ""):
-    """Piano rolls on top of log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}, on the same
-    axes. Louder notes are more opaque, those of scores fully. Levels are relative to full scale.
+    """Piano rolls on top of log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}. Louder notes
+    are more opaque, those of scores fully. Levels are relative to full scale.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
 
-    figure, axes = figures.create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
+    figure, axes = _create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
                                   sharey=True, grid=False)
     loudest = max(float(roll.spectrum.max()) for roll in rolls.values())
     top = max(loudest, -RANGE_DB)
@@ -96,21 +101,19 @@ def notes(rolls: dict, path, title: str = ""):
                                 for letter in "EG"])
         axis.tick_params(axis="y", which="minor", labelsize=5)
         axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
-        figures.name_panel(axis, name, 1)
+        _name_panel(axis, name, 1)
         axis.set_ylabel("Note")
     axes[0, 0].set_ylim(lowest - 0.5, highest + 0.5)
-    figures.time_axis(list(axes[:, 0]), first, last)
+    _time_axis(list(axes[:, 0]), first, last)
     if np.isfinite(loudest):  # scores alone have no levels
-        figures.colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
-    figures.save(figure, path)
+        _colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
+    _save(figure, path)
 
 
 def code_shades(codebook, silence_code: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
-    0 … 1.
-
-    The codes are sorted by the first principal component of the codebook, float [num_codes, dim].
-    `silence_code` is on the dark side.
+    0 … 1, by the first principal component of the codebook, float [num_codes, dim]. `silence_code`
+    is on the dark side.
     """
     codebook = np.asarray(codebook, np.float64)
     component = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
@@ -129,6 +132,37 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     return [code_shades(book, int(code)) for book, code in zip(books, silent_codes, strict=True)]
 
 
+def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
+    """The epochs of a log, from 1, and each column's numbers (NaN for a gap). Broken rows are left
+    out. If an epoch has two rows, the later row counts.
+    """
+    try:
+        text = Path(csv_path).read_text(encoding="utf-8", errors="replace")
+    except OSError as e:
+        raise UserError(f"{printable(csv_path)}: cannot be read: {reason(e)}") from e
+    whole_lines = text[: text.rfind("\n") + 1].replace("\0", "")
+    rows = csv.reader(io.StringIO(whole_lines), strict=False)
+    header = next(rows, [])
+    if "epoch" not in header:
+        return [], {}
+    by_epoch = {}
+    for row in rows:
+        values = dict(zip(header, map(_number, row), strict=False))
+        if len(row) == len(header) and values["epoch"] >= 0:  # a repeated header is NaN
+            by_epoch[int(values["epoch"]) + 1] = values
+    epochs = sorted(by_epoch)
+    columns = {name: [by_epoch[e][name] for e in epochs] for name in header if name != "epoch"}
+    return epochs, {n: v for n, v in columns.items() if n and any(map(math.isfinite, v))}
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
 def logs(folder, names=()) -> dict[str, Path]:
     """The training logs in a folder, {model: path of its CSV}: first those of `names`."""
     paths = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
@@ -137,7 +171,7 @@ def logs(folder, names=()) -> dict[str, Path]:
 
 def loss_curves(csv_path, path, title: str = "") -> bool:
     """A panel for each metric of one log (the loss first), with training and validation curves.
-    Returns False, and draws nothing, if the log has no complete row.
+    False, without a file, if the log has no complete row.
     """
     epochs, columns = read_log(csv_path)
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
@@ -158,17 +192,15 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
 
 
 def _training(path, title: str, panels: list[tuple], most: int, best: bool = False) -> bool:
-    """Draw panels (title, epochs, columns, name of a column), at most `most` in a row; False if
-    there are none.
-    """
+    """Draw panels (title, epochs, columns, name of a column), at most `most` in a row."""
     check_output(path)
     if not panels:
         return False
     across = min(most, len(panels))
     down = -(-len(panels) // across)
-    figure, grid = figures.create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
+    figure, grid = _create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
     figure.align_ylabels()
-    axes = figures.hide_unused(grid, len(panels))
+    axes = _hide_unused(grid, len(panels))
     for axis, (name, epochs, columns, column) in zip(axes, panels, strict=True):
         _curves(axis, epochs, columns, column)
         axis.set_title(name, fontsize="medium", parse_math=False)
@@ -178,7 +210,7 @@ def _training(path, title: str, panels: list[tuple], most: int, best: bool = Fal
                             else column.capitalize().replace("_", " "))
     max(axes, key=lambda axis: len(axis.lines)).legend(frameon=False, fontsize="small",
                                                        labelcolor=GREY)
-    figures.save(figure, path)
+    _save(figure, path)
     return True
 
 
@@ -194,7 +226,6 @@ def _mark_best(axis, epochs, values):
 
 
 def _curves(axis, epochs, columns, name):
-    """A metric's training and validation curves."""
     from matplotlib.ticker import MaxNLocator
 
     for label, column in (("training", name), ("validation", f"val_{name}")):
@@ -265,3 +296,95 @@ def _limits(signals):
 
 def _end(signals, start, sample_rate):
     return start + max(map(len, signals.values())) / sample_rate
+
+
+def _create(width, height, title, rows=1, columns=1, grid=True, **options):
+    """(figure, axes [rows, columns]), without boxes and with a light grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold",
+                        parse_math=False)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.ravel():
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set(color=GREY, linewidth=0.7)
+        axis.tick_params(which="both", colors=GREY, labelsize="small", width=0.7, length=3)
+        axis.xaxis.label.set_color(GREY)
+        axis.yaxis.label.set_color(GREY)
+        axis.set_axisbelow(True)
+        axis.grid(grid, **({"color": LIGHT, "linewidth": 0.6} if grid else {}))
+    return figure, axes
+
+
+def _hide_unused(axes, count: int) -> list:
+    """The first `count` axes of a grid. The others are hidden."""
+    used, unused = axes.ravel()[:count], axes.ravel()[count:]
+    for axis in unused:
+        axis.set_visible(False)
+    for axis in used[max(0, count - axes.shape[1]) :]:
+        axis.tick_params(labelbottom=True)
+    return list(used)
+
+
+def _time_axis(axes, start, end):
+    """Label the time axis in seconds, or in minutes and seconds if it is long."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+    step = next((s for s in (30, 60, 120, 300, 600, 1200, 1800) if end - start <= 6 * s), 3600)
+    for axis in axes:
+        axis.set_xlim(start, end)
+        if end > 180:
+            axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60
+                                         else MaxNLocator(nbins=6))
+            axis.xaxis.set_major_formatter(FuncFormatter(
+                lambda s, _: f"{int(s) // 60}:{int(s) % 60:02d}"))
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        if axis.get_subplotspec().is_last_row() or axis.xaxis.get_tick_params().get("labelbottom"):
+            axis.set_xlabel("Time (min:s)" if end > 180 else "Time (s)")
+
+
+def _colorbar(figure, image, axes: list, label: str):
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30,
+                          shrink=0.6 if len(axes) > 2 else 0.9)
+    bar.set_label(label, color=GREY, fontsize="small")
+    bar.ax.tick_params(which="both", colors=GREY, labelsize="small", length=2)
+    bar.outline.set_visible(False)
+
+
+def _name_panel(axis, name, across: int):
+    """Show a panel's name, shortened to the panel's width."""
+    most = 150 // across
+    short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
+    axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small",
+                   parse_math=False)
+
+
+def check_output(path) -> str:
+    """The format of a picture. Raises `UserError` for another ending, and as `check_place` does."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{printable(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
+    check_place(path)
+    return suffix[1:]
+
+
+def _save(figure, path):
+    """Write a figure without a date, so that the same data give the same PNG."""
+    kind = check_output(path)
+    with warnings.catch_warnings(), atomic_write(path) as file:
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font",
+                                category=UserWarning)
+        if kind == "svg":
+            figure.savefig(file, format=kind, metadata={"Date": None})
+            return
+        from PIL import Image
+
+        # 256 colours look the same, and need a third of the bytes.
+        full = io.BytesIO()
+        figure.savefig(full, format=kind, metadata={"Software": None})
+        few = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE,
+                                                       dither=Image.Dither.NONE)
+        few.save(file, "PNG", optimize=True)

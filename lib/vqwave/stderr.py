@@ -15,7 +15,7 @@ _lock = threading.RLock()
 @contextlib.contextmanager
 def mute(unless_error: bool = False):
     """Drop all lines that the block writes to stderr, also from C. unless_error: show them if the
-    block raises, because they may explain a failed import or export.
+    block raises.
     """
     with _lock, tempfile.TemporaryFile() as lines:
         try:
@@ -46,9 +46,7 @@ def _flush():
 
 
 def import_keras():
-    """Import Keras, and with it TensorFlow, without TensorFlow's lines on stderr. They are shown if
-    TF_CPP_MIN_LOG_LEVEL is below 3.
-    """
+    """Import Keras without TensorFlow's lines on stderr, unless TF_CPP_MIN_LOG_LEVEL is below 3."""
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
     with mute(unless_error=True):

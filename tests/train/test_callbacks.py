@@ -12,8 +12,8 @@ from vqwave import config as configs
 from vqwave import plots
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
-from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
+from vqwave.plots import read_log
 from vqwave.train import callbacks, devices
 from vqwave.train.callbacks import Checkpoint, Log
 from vqwave.train.record import RunRecord, RunState, run_variables

@@ -13,8 +13,8 @@ from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
-from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
+from vqwave.plots import read_log
 from vqwave.train import jobs, training
 from vqwave.train.options import RunOptions
 from vqwave.train.record import RunState

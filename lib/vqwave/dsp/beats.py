@@ -17,10 +17,8 @@ has 4 to 8 steps per second.
 
 
 def find_beats(audio, sample_rate: int) -> np.ndarray:
-    """The times of a recording's beats in seconds, float64 [beats], from before its beginning to
-    after its end. Without a beat, the times are evenly spaced.
-
-    audio: float [samples].
+    """The times of the beats of a recording, float [samples], from before its beginning to after
+    its end: float64 [beats], seconds. Without a beat, the times are evenly spaced.
     """
     envelope = timing.onset_envelope(audio, sample_rate)
     rate, seconds = timing.FRAMES_PER_SECOND, len(audio) / sample_rate
@@ -42,9 +40,7 @@ def find_beats(audio, sample_rate: int) -> np.ndarray:
 TEMPO_SECONDS = 8.0
 """The window of the autocorrelation of an onset envelope."""
 USUAL_TEMPO, FASTEST_PULSE = 90.0, 320.0
-"""The most likely tempo of a recording, and the limit of all, in beats per minute. An octave from
-the most likely is a standard deviation.
-"""
+"""The mean of the prior of tempi, whose standard deviation is an octave, and the fastest."""
 
 
 def _tempo(envelope) -> float:
@@ -68,9 +64,7 @@ def _tempo(envelope) -> float:
 
 
 TIGHTNESS = 100.0
-"""The cost of a beat that is early or late, times the squared logarithm of its length in
-periods.
-"""
+"""The cost of a beat, times the squared logarithm of its length in periods."""
 
 
 def _track(envelope, period: int) -> np.ndarray:
@@ -116,14 +110,11 @@ STIFFNESS = 100.0
 
 
 def fit_beats(starts, seconds: float) -> np.ndarray:
-    """Steady beats whose steps fit the starts of notes: times in seconds, float64 [beats], from
-    before 0 to `seconds` or later. A beat lasts 0.5 to 1 s.
+    """Steady beats whose steps fit the starts of notes, float [notes], seconds: float64 [beats],
+    seconds, from before 0 to `seconds` or later. A beat lasts 0.5 to 1 s.
 
     Dynamic programming over the end and the length of each beat, as in bar-pointer models (Krebs,
-    Böck & Widmer 2015). `find_beats` sees the onset envelope, in which the vibrato and the glides
-    of a voice have onsets, too. It gives only beats a strength, not the steps between them.
-
-    starts: float [notes], seconds.
+    Böck & Widmer 2015). `find_beats` would hear onsets in the vibrato and the glides of a voice.
     """
     lengths = np.arange(round(60 / FASTEST * FRAMES), round(60 / SLOWEST * FRAMES) + 1)
     frames = math.ceil(seconds * FRAMES) + 2 * FRAMES  # a second before the music and one after it
@@ -165,10 +156,8 @@ LATE = 512
 
 
 def find_attacks(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The attacks in four bands: (times in seconds, float64 [attacks], rising; bands, int
-    [attacks], the lowest is 0). They represent drums, which have no pitch.
-
-    audio: float [samples].
+    """The attacks in four bands of a sound, float [samples]: (times in seconds, float64 [attacks],
+    rising; bands, int [attacks], the lowest is 0). They represent drums, which have no pitch.
     """
     attacks = []
     for band, envelope in enumerate(timing.onset_envelopes(audio, sample_rate, ATTACK_BANDS)):

@@ -1,10 +1,9 @@
 """Clarity: what listeners notice at once, and what distances of spectra are deaf to.
 
 Every figure describes one sound, so a copy is judged by its difference from the original, and
-generated music by its difference from recordings. Sounds are float [samples] in [-1, 1]; they are
-resampled to `SAMPLE_RATE`. A sound longer than `PART_SECONDS` is measured in equal parts, and its
-figures are the means of theirs, so memory does not grow with the length. A sound shorter than
-`LEAST_SECONDS` is followed by silence. Compare equal lengths: percentiles depend on the length.
+generated music by its difference from recordings. A sound longer than `PART_SECONDS` is measured in
+equal parts, in constant memory. A sound shorter than `LEAST_SECONDS` is followed by silence.
+Compare equal lengths: percentiles depend on the length.
 
 | figure | what it hears | deaf to |
 |---|---|---|
@@ -31,22 +30,19 @@ SAMPLE_RATE = 22050
 PART_SECONDS, LEAST_SECONDS = 60.0, 6.5
 CONTRAST_BANDS = (0, 200, 400, 800, 1600, 3200)
 """The lowest frequency of each band of contrast, in Hz; the last band ends at 11,025 Hz."""
-SHARE_OF_BINS = 0.02
-"""The share of a band's bins that are its peaks, and its valleys."""
+SHARE_OF_BINS = 0.02  # of a band, that are its peaks, and its valleys
 FRAME_RATES = {round(SAMPLE_RATE / hop): SAMPLE_RATE / hop for hop in (512, 256, 128)}
 """Rates of roughness in Hz: of frames of 512 samples, its double, and of frames of 128."""
 CARRIERS = ((200, 800), (800, 2000), (2000, 4000), (4000, 7500))
 """Bands whose envelopes are searched for roughness, in Hz."""
-ENVELOPE_STEP = 25
-"""Samples between two values of an envelope."""
+ENVELOPE_STEP = 25  # samples between two values of an envelope
 EDGES = (200, 500, 1000, 2000, 4000)
 """Frequencies of steps, in Hz: the edges of the gains' bands."""
 PARTIALS_HZ, CENTS_OF_GRID, CENTS_NEAR = (130, 4000), 50, 5
 BY_CHANCE_ON_GRID = 0.2
 STANDING_HZ, STANDING_DB, SURROUNDINGS = (500, 9000), 12, 41
 """A bin stands out if it is `STANDING_DB` above the median of `SURROUNDINGS` bins around it."""
-WHISTLE_TOLERANCE = 2
-"""Bins by which a tone of a copy may differ from a tone of the recordings."""
+WHISTLE_TOLERANCE = 2  # bins by which a tone of a copy may differ from a tone of the recordings
 FLICKER_BANDS = np.geomspace(60, 10000, 25)
 DRIFT_SECONDS = 2.0
 HIGHS_HZ = 5000
@@ -94,8 +90,7 @@ def standing_hertz() -> np.ndarray:
 
 def find_whistle(originals: Sequence[Clarity], copies: Sequence[Clarity]) -> tuple[float, float]:
     """The tone that stands out more often in copies than in recordings: (the excess share of the
-    frames, its frequency in Hz). More than 0.05 is audible. Few seconds give too large an excess,
-    because each sound has its own notes.
+    frames, its frequency in Hz). More than 0.05 is audible. Few seconds give too large an excess.
     """
     before, after = (mean(side).standing for side in (originals, copies))
     shifts = range(-WHISTLE_TOLERANCE, WHISTLE_TOLERANCE + 1)
@@ -105,13 +100,12 @@ def find_whistle(originals: Sequence[Clarity], copies: Sequence[Clarity]) -> tup
 
 
 def compare(originals: Sequence[Clarity], copies: Sequence[Clarity]) -> dict[str, float]:
-    """How far copies are from their originals, or generated music is from recordings. Both sides
-    are means, weighted by length. Without a fault, all values are 0.
+    """How far copies are from their originals, or generated music is from recordings, by the means
+    of both sides. Without a fault, all values are 0.
 
     The differences (copies - originals) of all figures, under their own names; `whistle` and
-    `whistle_hz` of `find_whistle`; and the worst of the figures of one kind: `contrast`, the
-    largest absolute difference below 3,200 Hz; `roughness`, the largest excess; `step`, the largest
-    absolute difference.
+    `whistle_hz` of `find_whistle`; `contrast`, the largest absolute difference below 3,200 Hz;
+    `roughness`, the largest excess; `step`, the largest absolute difference.
     """
     before, after = (mean(side).figures for side in (originals, copies))
     figures = {name: after[name] - value for name, value in before.items()}
@@ -125,11 +119,10 @@ def compare(originals: Sequence[Clarity], copies: Sequence[Clarity]) -> dict[str
 
 def mean(sounds: Sequence[Clarity]) -> Clarity:
     """Means of several sounds, weighted by length."""
-    seconds = [sound.seconds for sound in sounds]
-    return Clarity({name: float(np.average([sound.figures[name] for sound in sounds],
-                                           weights=seconds)) for name in sounds[0].figures},
-                   np.average([sound.standing for sound in sounds], axis=0, weights=seconds),
-                   sum(seconds))
+    figures, standing, seconds = zip(*sounds, strict=True)
+    return Clarity({name: float(np.average([x[name] for x in figures], weights=seconds))
+                    for name in figures[0]},
+                   np.average(standing, axis=0, weights=seconds), sum(seconds))
 
 
 def _measure_part(audio: np.ndarray) -> Clarity:

@@ -1,6 +1,5 @@
 """Fingerprints of recordings: the shape of the spectrum over time, coarse enough to be the same in
-every coding. (Haitsma & Kalker 2002, "A highly robust audio fingerprinting system", take the signs
-of differences of bands; levels also tell apart how steady the music is.)
+every coding (after Haitsma & Kalker 2002, "A highly robust audio fingerprinting system").
 
 Of 41 tracks of one soundtrack, copies at 48 and 64 kbit/s (MP3, AAC) were up to 2.1 dB away if
 they began 50 ms late, and 3.5 dB if 250 ms; different tracks 4.3 dB or more. Deaf to transposition,
@@ -18,11 +17,10 @@ HOP, HOPS, FRAMES = 0.5, 4, 128
 SECONDS = HOP * (FRAMES + HOPS - 1)
 """The beginning of a recording from which its fingerprint is."""
 STEP, LEVELS = 4.0, 16
-"""A level is that of a band below the loudest band of its frame, in steps of 4 dB."""
+"""A level is a band's distance below the loudest band of its frame, in steps of 4 dB."""
 SILENT_DB = -60.0
 """A frame whose loudest band is below this level of a sine has no shape."""
-MOST_SHIFT = 6
-"""The largest shift of one recording against another, in hops: 3 s."""
+MOST_SHIFT = 6  # of one recording against another, in hops: 3 s
 DISTANCE, OF_VARIATION = 3.6, 0.8
 """Recordings are the same if they differ by less dB (RMS) than the first value, and than this share
 of what their frames differ from their mean. So steady tones and noises are never the same.
@@ -115,8 +113,8 @@ def _same(frames, others) -> np.ndarray:
 
 
 def _levels(frames) -> tuple[np.ndarray, np.ndarray]:
-    """(levels: float32 [recordings, FRAMES, BANDS] in steps; heard: [recordings, FRAMES], 1 for a
-    frame that is not silent, otherwise 0).
+    """(levels: float32 [recordings, FRAMES, BANDS] in steps; heard: [recordings, FRAMES], 0 for a
+    silent frame, otherwise 1).
     """
     levels = np.stack([frames >> 4, frames & 15], axis=-1).reshape(*frames.shape[:2], BANDS)
     return levels.astype(np.float32), (frames != 255).any(axis=2).astype(np.float32)

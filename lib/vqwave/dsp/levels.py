@@ -9,10 +9,8 @@ N_FFT, HOP = 2048, 512
 
 
 def levels_around(audio, sample_rate: int, times: np.ndarray, edges) -> np.ndarray:
-    """The mean power of each band around each time, in dBFS: float32 [times, bands].
-
-    A time counts half as far as the times before and after it. audio: float [samples]. times:
-    seconds, sorted. edges: the frequencies between the bands, in Hz.
+    """The mean power of each band of audio, float [samples], from halfway to the time before to
+    halfway to the next: float32 [times, bands], dBFS. times: seconds, sorted. edges: Hz.
     """
     bands = np.digitize(np.fft.rfftfreq(N_FFT, 1 / sample_rate), edges)
     members = np.eye(len(edges) + 1)[bands]

@@ -1,12 +1,9 @@
 """Metrics: the similarity of a copy to its original, and the usage of codes.
 
 Signals are float [samples] in [-1, 1], original first, both of equal length; memory does not grow
-with the length. All values are finite: decibels stay within ±120, the values for equal and for
-unrelated signals. A signal shorter than a window is padded with silence. To average several tracks,
-average these values (dB, not ratios).
-
-Raises:
-    ValueError: the lengths differ, or a signal is empty, has several channels or is not finite.
+with the length. Decibels stay within ±120, the values for equal and for unrelated signals. A signal
+shorter than a window is padded with silence. Average dB, not ratios. A `ValueError` says that the
+lengths differ, or that a signal is empty, has several channels or is not finite.
 """
 
 import math
@@ -27,11 +24,9 @@ _BLOCK = 1 << 20
 
 def spectral_convergence(original, copy) -> float:
     """SC in dB, lower is better: 20·log10 of the mean over `SC_WINDOWS` of ‖|S(x)| − |S(y)|‖_F /
-    ‖|S(x)|‖_F.
-
-    The Hann windows (n_fft, hop, window) are those of Jukebox (Dhariwal et al. 2020, section 3.2);
-    the ratio is defined by Arik et al. 2018. A silent copy has 0 dB. A silent original has -120 dB
-    if its copy is also silent, otherwise up to 120.
+    ‖|S(x)|‖_F (Arik et al. 2018). The Hann windows (n_fft, hop, window) are those of Jukebox
+    (Dhariwal et al. 2020, section 3.2). A silent copy has 0 dB. A silent original has -120 dB if
+    its copy is also silent, otherwise up to 120.
     """
     x, y = _pair(original, copy)
     ratios = []
@@ -70,10 +65,8 @@ def mel_distance(original, copy, sample_rate: int) -> float:
 
 def si_sdr(original, copy) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019,
-    equation 3).
-
-    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², after subtracting the means. Two equal or
-    two silent signals have 120; one silent signal has -120.
+    equation 3): 10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², after subtracting the means.
+    Two equal or two silent signals have 120; one silent signal has -120.
     """
     # In blocks and float64, because the error of a good copy is below float32's rounding errors.
     x, y = _pair(original, copy)
@@ -113,15 +106,9 @@ def peak_db(audio) -> float:
 
 
 def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -> np.ndarray:
-    """The count of each code of each codebook.
-
-    Args:
-        codes: int, at least one: [..., n] of a codec, or [frames] of one codebook.
-        codebook_of: the index of the codebook of each of a frame's n codes
-            (`CodecConfig.codebook_of`); None: each code has its own codebook.
-
-    Returns:
-        int64 [codebooks, num_codes]; [num_codes] if `codes` has one axis.
+    """The count of each code of each codebook: int64 [codebooks, num_codes]; [num_codes] for codes
+    of one axis. codes: int [..., n] of a codec, or [frames] of one codebook, at least one.
+    codebook_of: of `CodecConfig`; None: each code has its own codebook.
     """
     codes = np.asarray(codes)
     if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
@@ -148,8 +135,8 @@ def perplexity(counts) -> float:
 
 
 def codebook_figures(counts) -> dict:
-    """{"usage", "perplexity"} of a `histogram` int [books, num_codes], as means over the books.
-    With several books also "books": a row with both values for each book.
+    """{"usage", "perplexity"} of a `histogram` int [books, num_codes], as means over the books; of
+    several books also "books": both values of each.
     """
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}

@@ -2,16 +2,13 @@
 
 A *peak* is a local maximum over frequency of a constant-Q transform (24 bins per octave from C2 to
 C8, 43 frames per second). It is at least `PEAK_PROMINENCE_DB` above the median of the
-`PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks
-measure whether the right notes sound. Spectral distances and the Fréchet distance are nearly deaf
-to this.
+`PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of its frame's loudest bin. Spectral
+distances and the Fréchet distance are nearly deaf to whether the right notes sound.
 
 The transform equals that of librosa 0.11 with `scale=True`: the magnitude of unit gain times the
 square root of the filter's length, which lifts the bass by 3 dB per octave. Only
-`PianoRoll.strength` and `PianoRoll.spectrum` have unit gain. Values on another scale are not
-comparable.
-
-Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
+`PianoRoll.strength` and `PianoRoll.spectrum` have unit gain. Signals are float [samples] in [-1, 1]
+at any rate.
 """
 
 import functools
@@ -30,8 +27,7 @@ BINS, BINS_A_SEMITONE = 144, 2
 BINS_AN_OCTAVE = 12 * BINS_A_SEMITONE
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / BINS_AN_OCTAVE)
 PERIODS = (2 ** (2 / BINS_AN_OCTAVE) + 1) / (2 ** (2 / BINS_AN_OCTAVE) - 1)
-LENGTHS = PERIODS * SAMPLE_RATE / FREQUENCIES
-"""The samples in the window of each bin, which has `PERIODS` periods."""
+LENGTHS = PERIODS * SAMPLE_RATE / FREQUENCIES  # samples of each bin's window
 PEAK_NEIGHBOURHOOD = 9  # bins
 PEAK_PROMINENCE_DB = 4.0  # above the median of the neighbourhood
 PEAK_RANGE_DB = 25.0  # below the loudest bin of the frame
@@ -41,10 +37,8 @@ MARGIN = 0.3  # seconds that a frame sees on either side: half of the longest fi
 # How well each pitch class fits a major and a minor key on C (Krumhansl & Kessler 1982).
 KEY_PROFILES = np.array([[6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
                          [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17]])
-_BLOCK, _HALO = 2048, 64
-"""Frames in a block of the transform, and frames of context on either side."""
-_WINDOW = 512
-"""The samples of a window of the transform, which is longer than all filters of its octave."""
+_BLOCK, _HALO = 2048, 64  # frames in a block of the transform, and of context on either side
+_WINDOW = 512  # samples of a window of the transform, longer than all filters of its octave
 
 
 def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
@@ -118,8 +112,8 @@ def peaks(magnitudes) -> np.ndarray:
 
 
 def chroma(magnitudes) -> np.ndarray:
-    """The square root of the peaks' energy in each pitch class, C first, normalised to unit length
-    per frame: float32 [frames, 12]; zeros in frames without peaks.
+    """The square root of the peaks' energy in each pitch class, C first, of unit length in each
+    frame: float32 [frames, 12]; zeros in frames without peaks.
     """
     energy = np.where(peaks(magnitudes), np.square(magnitudes), 0.0)
     classes = np.sqrt(energy.reshape(len(energy), -1, 12, BINS_A_SEMITONE).sum(axis=(1, 3)))
@@ -183,9 +177,8 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
          columns: int = 1200) -> PianoRoll:
     """The notes of a signal: peaks that continue from frame to frame within a quarter tone, with
     gaps of one frame filled. Pass a growing piece in parts, with `MARGIN` seconds on each side.
-
-    shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to all times.
-    columns: the most columns of the spectrum.
+    shortest: seconds; 0 keeps each peak. start: seconds, added to all times. columns: the most of
+    the spectrum.
     """
     # Half of a sine's amplitude is in its positive frequency.
     gain = (20 * np.log10(2) - 10 * np.log10(LENGTHS)).astype(np.float32)
@@ -207,9 +200,7 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
 
 
 def score_roll(time, seconds, midi, start: float, length: float) -> PianoRoll:
-    """The roll of a score's notes: all have a strength of 0 dB, and the spectrum is silent. The
-    arguments are as in `PianoRoll`.
-    """
+    """The roll of a score's notes: all have a strength of 0 dB, and the spectrum is silent."""
     time, seconds, midi = (np.asarray(x, np.float32) for x in (time, seconds, midi))
     return PianoRoll(time, seconds, midi, np.zeros(len(time), np.float32),
                      np.full((BINS, 1), -np.inf, np.float32), start, length)

@@ -30,10 +30,8 @@ def onset_envelope(audio, sample_rate: int) -> np.ndarray:
 
 def onset_envelopes(audio, sample_rate: int, edges) -> np.ndarray:
     """The mean rise of mel bands in dB a frame (spectral flux): audio float [samples] -> float32
-    [len(edges) - 1, 1 + samples // 256], at 22,050 Hz. An envelope lags by half a window. A signal
-    shorter than a window is followed by silence.
-
-    edges: the first of the `BANDS` mel bands of each envelope, and the end of the last.
+    [len(edges) - 1, 1 + samples // 256], at 22,050 Hz. An envelope lags by half a window. edges:
+    the first of the `BANDS` mel bands of each envelope, and the end of the last.
     """
     audio = resample(audio, sample_rate, SAMPLE_RATE)
     if len(audio) < WINDOW:
@@ -59,8 +57,7 @@ def find_peaks(envelope, highest: tuple[int, int], mean: tuple[int, int], height
                wait: int) -> np.ndarray:
     """The frames of an envelope, float [frames], that are the highest of their neighbourhood and
     at least `height` above its mean; int [peaks], rising. At least `wait` frames lie between two.
-
-    highest, mean: a neighbourhood is so many frames before a frame, and so many after it.
+    highest, mean: neighbourhoods, as the frames before a frame and after it.
     """
     def neighbours(x, sides, outside):
         return np.lib.stride_tricks.sliding_window_view(
@@ -78,10 +75,8 @@ def find_peaks(envelope, highest: tuple[int, int], mean: tuple[int, int], height
 
 def compare(original, copy, sample_rate: int) -> dict[str, float]:
     """How much of the timing of a recording is in a copy, float [samples] each; higher is better.
-
-    contour: the correlation of the onset envelopes; attacks: F1 of the onsets, see
-    `TOLERANCE_SECONDS`; beat, beat_of_original: the share of windows of the copy and of the
-    original that have a beat, see `find_beat`.
+    contour: the correlation of the onset envelopes; attacks: F1 of the onsets; beat,
+    beat_of_original: `find_beat` of the copy and of the original.
     """
     envelopes = [onset_envelope(audio, sample_rate) for audio in (original, copy)]
     return {"contour": _contour(*envelopes), "attacks": _attacks(*envelopes),
@@ -89,10 +84,9 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
 
 
 def find_beat(envelope) -> float:
-    """The share of windows of 12 s, every 6 s, whose pulse exceeds `LEAST_PULSE`.
-
-    The pulse of a window is the height of the strongest peak of the envelope's autocorrelation
-    between 0.25 and 1.5 s above the median of these lags.
+    """The share of windows of 12 s, every 6 s, whose pulse exceeds `LEAST_PULSE`: the height of the
+    strongest peak of the envelope's autocorrelation between 0.25 and 1.5 s above the median of
+    these lags.
     """
     width = int(BEAT_WINDOW_SECONDS * FRAMES_PER_SECOND)
     first, end = (int(lag * FRAMES_PER_SECOND) for lag in BEAT_LAGS_SECONDS)

@@ -37,10 +37,8 @@ TOLERANCE_FRAMES = 5  # the largest distance of matching onsets, in frames: 58 m
 
 
 class Notes(NamedTuple):
-    """Note events, in order of their starts.
-
-    starts, ends: int [notes], frames of 256 samples at 22,050 Hz. pitches: int [notes], MIDI
-    numbers.
+    """Note events, in order of their starts: starts, ends: int [notes], frames of 256 samples at
+    22,050 Hz; pitches: int [notes], MIDI numbers.
     """
 
     starts: np.ndarray
@@ -49,11 +47,7 @@ class Notes(NamedTuple):
 
 
 def find_notes(audio, sample_rate: int) -> Notes:
-    """The notes of a recording, float [samples].
-
-    Raises:
-        UserError: the file of the network is damaged.
-    """
+    """The notes of a recording, float [samples]."""
     sounding, onsets = _probabilities(audio, sample_rate)
     # A rising probability also marks notes that begin without an onset.
     rises = np.minimum(*(sounding - np.pad(sounding, ((lag, 0), (0, 0)))[:-lag] for lag in (1, 2)))
@@ -72,8 +66,7 @@ def find_notes(audio, sample_rate: int) -> Notes:
 def loudness_of(audio, sample_rate: int, notes: Notes) -> np.ndarray:
     """The class of each note's loudness: int [notes], from 0 for the softest to `LOUDNESSES` - 1. A
     class has `LOUDNESS_STEP` dB, and the loudest begins a step below the loudness of the recording.
-
-    The level of a note is the largest magnitude near its first two harmonics after its start.
+    A note's level is the largest magnitude near its first two harmonics after its start.
     """
     audio = resample(audio, sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (_SPECTRUM // 2, _SPECTRUM // 2 + HOP * (1 + max(_AFTER))))
