@@ -21,7 +21,6 @@ from vqwave.data import scores
 from vqwave.io import audio, labels
 from vqwave.io.files import printable
 from vqwave.play import api
-from vqwave.play.labels import known_labels
 from vqwave.play.stream import AS_COMPOSED
 from vqwave.report import fad
 
@@ -85,7 +84,7 @@ def hear(music: api.VQWave, embed, folder, split, bar) -> dict[str, dict[tuple, 
     rate, sides = music.sample_rate, read_split(folder, split)
     half, most = round(HALF_SECONDS * rate), round(PIECE_SECONDS * rate)
     codec, heard = music.codec(music.chain.ending), {kind: {} for kind in ("first halves", *KINDS)}
-    known = known_labels([engine.config for engine in music.chain_engines()[1]])
+    known = music.chain_engines().labels
     held_out = [track for side in ("test", "fresh") for track in sides[side]]
     train = [track for track in sides["train"] if track.samples >= 2 * most]
     for number, track in enumerate(bar.track(train, description=Path(folder).name)):

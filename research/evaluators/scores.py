@@ -14,8 +14,8 @@ from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
 from vqwave.data.windows import Span
 from vqwave.dsp import beats, transcription
+from vqwave.play.controls import Steering
 from vqwave.play.labels import choose_labels, known_labels, labels_of_section
-from vqwave.play.level import Steering
 from vqwave.play.score import ScoreLevel, ScoreState
 from vqwave.play.stream import AS_COMPOSED
 from vqwave.report.copying import longest_shared
@@ -58,7 +58,7 @@ def obedience(corpus) -> dict[str, float]:
 @cached("music", "all", "plan")
 def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
-    generator, *lower = corpus.music.chain_engines()[1]
+    generator, *lower = corpus.music.chain_engines().generators
     configs = [engine.config for engine in lower]
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],

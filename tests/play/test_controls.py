@@ -19,6 +19,7 @@ from test_stream import (
 
 from vqwave.errors import UserError
 from vqwave.play import blocks, controls, session
+from vqwave.play.chain import Engines
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.stream import Stream
 
@@ -104,7 +105,7 @@ class Music:
         return self.others[name]
 
     def chain_engines(self):
-        return *self.parts, {}
+        return Engines(*self.parts, music=self)
 
     def prompt(self, file, seconds=5.0, start=0.0, level=None):
         assert file == "song.mp3" and level == self.parts[1][-1].config.level
@@ -227,7 +228,7 @@ STEERED = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02
 def test_every_field_of_the_state_survives_a_resume():
     stream, parts = steered()
     state = stream.state()
-    resumed = Stream.resume(state, *parts, music=Sounding(parts))
+    resumed = Stream.resume(state, Engines(*parts), music=Sounding(parts))
     again = resumed.state()
     assert list(again) == list(state) and len(state) > 60
     for name, value in state.items():
@@ -237,8 +238,8 @@ def test_every_field_of_the_state_survives_a_resume():
                or not np.array_equal(fresh[name], value)}
     assert {f"steering.{name}" for name in ("mutate", "notes.0", "powers.512", "pull",
                                             "stay")} <= differing
-    assert {"playback.held", "playback.following.audio", "playback.passing",
-            "playback.past.audio", "playback.gain.decibel", "chain.original", "chain.decoder.tail",
+    assert {"transport.held", "transport.resumes_with.audio", "transport.fading_out",
+            "transport.past.audio", "transport.gain.decibel", "transport.transposer.semitones", "chain.original", "chain.decoder.tail",
             "chain.levels.0.loop", "chain.levels.0.home.scores",
             "chain.levels.0.sampling"} <= differing
     tail = [{"hold": 0}, {"freeze": 0}, {"notes": []}, {}, {}, {}]

@@ -11,6 +11,7 @@ from vqwave import config as configs
 from vqwave.config import WHOLE_SHARE, Labels, Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
+from vqwave.play.chain import Engines
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.stream import AS_COMPOSED, Stream
 
@@ -101,8 +102,9 @@ def chain(down_to=128, **options):
     return IntegerCodec(down_to), [LabelledGenerator(x, **options) for x in levels]
 
 
-def start(*, parts=None, **options):
-    return Stream(*parts or chain(), **AS_COMPOSED | {"block": BLOCK, "seed": 3} | options)
+def start(*, parts=None, music=None, **options):
+    return Stream(Engines(*parts or chain(), music=music),
+                  **AS_COMPOSED | {"block": BLOCK, "seed": 3} | options)
 
 
 def collect(stream, blocks, changes=None):
@@ -140,10 +142,8 @@ def test_a_label_change_keeps_earlier_music_and_fades_the_following():
 
 @pytest.mark.parametrize("names, kept", [(("battle", "calm", "dance"), "dance"), (("jazz", "rock", "soul"), "")])
 def test_a_jump_to_other_weights_keeps_the_last_label(names, kept):
-    here, there = SimpleNamespace(), SimpleNamespace()
-    for music, parts in ((here, chain()), (there, chain(names=names))):
-        music.chain_engines = lambda parts=parts: (*parts, {})
-    stream = start(music=here, label="calm")
+    there = SimpleNamespace(chain_engines=lambda: Engines(*chain(names=names)))
+    stream = start(music=SimpleNamespace(), label="calm")
     next(stream)
     assert stream.label == "calm"
     stream.set(label="dance")
@@ -152,7 +152,7 @@ def test_a_jump_to_other_weights_keeps_the_last_label(names, kept):
     stream.set(label=names[1])
     stream.set(jump=10, weights=there)
     heard = np.concatenate([next(stream) for _ in range(2)])
-    fresh, _ = collect(start(parts=there.chain_engines()[:2], label=names[1], seed=10), 2)
+    fresh, _ = collect(start(parts=chain(names=names), label=names[1], seed=10), 2)
     passage = round(blocks.PASSAGE * 22050)
     np.testing.assert_array_equal(heard[passage:], fresh[passage:])
 

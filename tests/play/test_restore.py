@@ -10,6 +10,7 @@ from test_stream import start
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.play import api
+from vqwave.play.chain import Engines
 from vqwave.play.stream import Stream
 
 
@@ -19,7 +20,7 @@ def with_labels():
     next(stream)
     stream.set(label="dance")
     next(stream)
-    return stream.state(), lambda state: Stream.resume(state, *parts)
+    return stream.state(), lambda state: Stream.resume(state, Engines(*parts))
 
 
 def led(shared):
@@ -32,8 +33,7 @@ def with_a_score(shared):
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         next(stream)
-        parts = stream.codec, stream._engines.generators
-        return stream.state(), lambda state: Stream.resume(state, *parts)
+        return stream.state(), lambda state: Stream.resume(state, stream.queued_engines)
 
 
 @pytest.fixture(scope="module", params=["steered", "labels", "score"])
@@ -44,7 +44,7 @@ def saved(request):
     if request.param == "labels":
         return with_labels()
     stream, parts = steered()
-    return stream.state(), lambda state: Stream.resume(state, *parts)
+    return stream.state(), lambda state: Stream.resume(state, Engines(*parts))
 
 
 def changed(value):
@@ -73,8 +73,7 @@ def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
     tune = Score(beats[2:], beats[2:] + 0.5, LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),
                  np.zeros(0, int), beats)
     with led(shared).stream(seed=3, begin=tune, intro=True) as stream:
-        parts = stream.codec, stream._engines.generators
-        again = Stream.resume(stream.state(), *parts)
+        again = Stream.resume(stream.state(), stream.queued_engines)
         np.testing.assert_array_equal(next(again), next(stream))
 
 

@@ -13,11 +13,11 @@ from vqwave.data.form import TEMPI
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play import api, labels, midi_files, score
-from vqwave.play.changes import read_chords, read_key
+from vqwave.play import api, labels, midi_files
+from vqwave.play.harmony import KEY_AWAITED, OUTSIDE, key_bias, read_chords, read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
+from vqwave.play.score import COLDEST, SECTION_DENSITIES, SUSTAINED, ScoreLevel
 from vqwave.play.stream import Stream
 from vqwave.play.swells import Swells
 from vqwave.report.copying import longest_shared
@@ -51,12 +51,12 @@ def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
         saved = stream.state()
         blocks = [next(stream) for _ in range(6)]
         notes = stream.notes()
-    for generators in (None, stream.queued_engines.generators):
-        with Stream.resume(saved, generators=generators) as again:
+    for engines in (None, stream.queued_engines):
+        with Stream.resume(saved, engines) as again:
             for block in blocks:
                 np.testing.assert_array_equal(next(again), block)
             assert again.notes() == notes
-            assert (again.queued_engines.generators is generators) == (generators is not None)
+            assert again.queued_engines.generators is stream.queued_engines.generators or not engines
 
 
 def test_pieces_of_a_batch_equal_single_pieces(music):
@@ -266,9 +266,9 @@ def test_keys_with_the_same_notes_have_different_tonics(music):
 def test_the_bias_of_a_key_makes_up_for_missing_strikes_and_keeps_their_number():
     key = read_key("D-minor")
     shares, strikes = np.array(key), 30 * np.eye(12, dtype=int)[9]
-    np.testing.assert_allclose(score.key_bias(key, 0 * strikes)[shares > 0], 0, atol=1e-12)
-    bias = score.key_bias(key, strikes)
-    assert bias[9] < 0 < bias[2] and (bias[shares == 0] == -score.OUTSIDE).all()
+    np.testing.assert_allclose(key_bias(key, 0 * strikes)[shares > 0], 0, atol=1e-12)
+    bias = key_bias(key, strikes)
+    assert bias[9] < 0 < bias[2] and (bias[shares == 0] == -OUTSIDE).all()
     heard = strikes + KEY_AWAITED * shares
     assert heard @ np.exp(bias) == pytest.approx(heard.sum())
 
@@ -450,7 +450,7 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             for _ in range(20):
                 next(stream)
             saved, blocks = stream.state(), [next(stream) for _ in range(3)]
-            with Stream.resume(saved, generators=stream.queued_engines.generators) as again:
+            with Stream.resume(saved, stream.queued_engines) as again:
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
             notes = stream.notes(5 * RATE)

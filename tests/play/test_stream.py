@@ -12,6 +12,7 @@ from vqwave.config import CodecConfig, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
 from vqwave.play import prompt as prompts
+from vqwave.play.chain import Engines
 from vqwave.play.engine import CodecEngine
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.sampling import uniforms
@@ -125,8 +126,8 @@ def chain(down_to=None, layout=PLAIN, **kwargs):
              >= down_to])
 
 
-def start(parts, **options):
-    return Stream(*parts, **AS_COMPOSED | {"block": BLOCK} | options)
+def start(parts, music=None, **options):
+    return Stream(Engines(*parts, music=music), **AS_COMPOSED | {"block": BLOCK} | options)
 
 
 def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None,
@@ -315,12 +316,12 @@ def test_a_state_resumes_only_with_its_own_weights():
     codec, generators = chain(128)
     state = start((codec, generators), seed=1).state()
     with pytest.raises(UserError, match="generator_512, generator_128, not of vqvae_512, generator_512$"):
-        Stream.resume(state, *chain(512))
+        Stream.resume(state, Engines(*chain(512)))
     with pytest.raises(UserError, match="version 99"):
-        Stream.resume(state | {"version": 99}, codec, generators)
+        Stream.resume(state | {"version": 99}, Engines(codec, generators))
     generators[1].engine = "floats"
     with pytest.raises(UserError, match="other weights, or another engine, of generator_128"):
-        Stream.resume(state, codec, generators)
+        Stream.resume(state, Engines(codec, generators))
 
 
 @pytest.mark.parametrize("past", [0.0, 4 * BLOCK / 22050])
@@ -410,7 +411,6 @@ def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
 
 
 @pytest.mark.parametrize("begin, message", [
-    (Variation(512, np.array([1]), 512), "generator_512 reads level 0"),
     (Prompt(given(BLOCK, 32), None), "the prompt has levels"),
     (Prompt({512: [1], 128: [1, 2, 3]}, None), "end at different samples"),
     (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of 128x are 1 … 64"),

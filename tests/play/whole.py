@@ -3,6 +3,7 @@
 import numpy as np
 import prepared
 
+from vqwave.play.chain import Engines
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import AS_COMPOSED, Stream
 
@@ -44,8 +45,8 @@ def whole_as_windows(exact, how):
         begin = Variation(top, begin.codes, len(begin.codes) * top)
     recorders = [Recorder(exact.generator(level)) for level in levels]
     heard = [recorder.config.source_level for recorder in recorders if recorder.config.hears]
-    with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin,
-                sounds={level: exact.codec(level) for level in heard}, **AS_COMPOSED) as stream:
+    engines = Engines(exact.codec(bottom), recorders, {level: exact.codec(level) for level in heard})
+    with Stream(engines, block=chain.block, seed=5, begin=begin, **AS_COMPOSED) as stream:
         blocks = 99 if how == "variation" else 3
         sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
     codes = {level: np.concatenate(r.codes, axis=1)

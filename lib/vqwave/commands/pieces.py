@@ -9,7 +9,7 @@ from ..errors import UserError, check_name
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
-from ..play.changes import read_chords, read_key
+from ..play.harmony import read_chords, read_key
 from ..play.session import Session
 from . import arguments
 from . import load as load_command

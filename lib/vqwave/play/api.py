@@ -12,9 +12,9 @@ from ..data.scores import Score
 from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
-from . import engine as engines
 from . import latents, midi_files
 from .controls import CONTROLS
+from .engine import CodecEngine
 from .labels import find_labels, read_labels
 from .models import ChainModels
 from .playback import LATENCIES
@@ -229,17 +229,17 @@ class VQWave(ChainModels):
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
             encoded = list(begin.codes)
-        codec, generators, sounds = self.chain_engines(level, keep, encoded)
+        engines = self.chain_engines(level, keep, encoded)
         if score is not None:
             if SCORE not in self.chain.generators:
                 raise UserError("these weights have no score level, so they can perform no score")
             if begin is not None:
                 raise UserError("a piece begins with a recording or performs a score, not both")
             begin = score
-        return Stream(codec, generators, block=LATENCIES[latency].samples(self.chain),
-                      samples=samples, seed=seed, sampling=sampling, label=label, begin=begin,
-                      batch=batch, log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past,
-                      music=self, intro=intro, leveling=leveling, sounds=sounds)
+        return Stream(engines, block=LATENCIES[latency].samples(self.chain), samples=samples,
+                      seed=seed, sampling=sampling, label=label, begin=begin, batch=batch,
+                      log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, intro=intro,
+                      leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a
@@ -278,7 +278,7 @@ class VQWave(ChainModels):
             read_labels(label, find_labels([config]), 1)
         return latents.PriorSample(self._load(name), samples, draw_seed(seed), temperature, label)
 
-    def _encoder(self, level: int) -> engines.CodecEngine:
+    def _encoder(self, level: int) -> CodecEngine:
         """The codec of a level. Raises `UserError` if it is a VAE, whose frames are vectors."""
         self.weight_set(self.chain.codecs[level]).config.check_codes()
         return self.codec(level)

@@ -1,4 +1,4 @@
-"""Blocks of sound after the decoder: cross-fades, gain, leveling, and repeated (held) blocks."""
+"""What happens to a block of sound after the decoder: repetition, leveling, transposition, gain."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from ..data.scores import Score
 from .controls import QUIETEST
 from .mastering import cross_fade
 from .prompt import Prompt
+from .transpose import Transposer
 
 RAMP = 0.04644
 """Seconds over which the gain moves to a new value."""
@@ -36,10 +37,10 @@ class Block:
 
     def cut(self, samples: int) -> "Block":
         """The first `samples` of the block."""
-        def part(values):
-            return values and {level: x[:, : -(-samples // level)] for level, x in values.items()}
-
-        return Block(self.audio[:, :samples], part(self.codes), part(self.log_probs))
+        codes, log_probs = (
+            values and {level: x[:, : -(-samples // level)] for level, x in values.items()}
+            for values in (self.codes, self.log_probs))
+        return Block(self.audio[:, :samples], codes, log_probs)
 
     def join(self, before: np.ndarray) -> "Block":
         """This block, cross-faded from `before`, float32 [batch, n]."""
@@ -163,65 +164,84 @@ class Leveler:
 
 @dataclass
 class Transport:
-    """The state between the chain and the listener: the repetition of blocks, the gain, leveling.
+    """The state between the chain and the listener. `make` in its methods makes the chain's next
+    block.
 
-    blocks: the number of blocks returned. since: the first block whose notes are known, after a
-    jump, a hold or a transposition. held: how many of the last blocks in `past` repeat;
-    place: the index of the next one. following: the chain's next block, which plays after the
-    hold. passing: float32 [batch, n], the sound that cross-fades to the next block. leveler: None
-    without leveling.
+    blocks: the number of blocks returned. notes_known_from: the first block whose notes are known,
+    after a jump, a hold or a transposition. held: how many of the last blocks in `past` repeat;
+    loop_index: the index of the next one. resumes_with: the chain's next block, which plays after
+    the hold. fading_out: float32 [batch, n], the sound that cross-fades to the next block.
+    leveler: None without leveling.
     """
 
-    blocks: int = 0
-    since: int = 0
-    held: int = 0
-    place: int = 0
-    following: Block | None = None
-    passing: np.ndarray | None = None
+    sample_rate: int
+    transposer: Transposer
+    leveler: Leveler | None = None
     past: deque[Block] = field(default_factory=deque)
     gain: Gain = field(default_factory=Gain)
-    leveler: Leveler | None = None
+    blocks: int = 0
+    notes_known_from: int = 0
+    held: int = 0
+    loop_index: int = 0
+    resumes_with: Block | None = None
+    fading_out: np.ndarray | None = None
 
-    def hold(self, blocks: int, seam: int, make: Callable[[], Block]):
-        """Repeat the last `blocks` blocks; 0 ends the hold. seam: samples of the cross-fade."""
+    def hold(self, blocks: int, make: Callable[[], Block]):
+        """Repeat the last `blocks` blocks; 0 ends the hold."""
         if self.held:
-            self._pass_on(seam)
-        elif blocks and self.following is None:
-            self.following = make()
-        self.held, self.place = min(blocks, len(self.past)), 0
+            self._fade_out(SEAM)
+        elif blocks and self.resumes_with is None:
+            self.resumes_with = make()
+        self.held, self.loop_index = min(blocks, len(self.past)), 0
 
-    def jump(self, samples: int, make: Callable[[], Block]):
-        """Cross-fade over `samples` samples from the music that would come next to a new piece."""
+    def jump(self, make: Callable[[], Block], begin: Prompt | None):
+        """Cross-fade from the music that would come next to a new piece. begin: see `Leveler`."""
         if self.blocks:
-            self._pass_on(samples, make)
-        self.held, self.following, self.since = 0, None, self.blocks
+            self._fade_out(PASSAGE, make)
+        if leveler := self.leveler:
+            fresh = Leveler.start(1, begin)
+            leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
+        self.held, self.resumes_with, self.notes_known_from = 0, None, self.blocks
 
-    def _pass_on(self, samples: int, make: Callable[[], Block] | None = None):
-        """Keep the first samples of the next block for a cross-fade to what follows: of the held
+    def transpose(self, semitones: float):
+        """Transpose the sound from the next block on."""
+        self.transposer.semitones, self.notes_known_from = semitones, self.blocks
+
+    def _fade_out(self, seconds: float, make: Callable[[], Block] | None = None):
+        """Keep the beginning of the next block for a cross-fade to what follows: of the held
         passage if it ends half way, otherwise of the chain (if `make` is given).
         """
-        if self.passing is not None:
+        samples = round(seconds * self.sample_rate)
+        if self.fading_out is not None:
             return
-        if self.held and self.place:
-            self.passing = self.past[self.place - self.held].audio[:, :samples]
+        if self.held and self.loop_index:
+            self.fading_out = self.past[self.loop_index - self.held].audio[:, :samples]
         elif make is not None:
-            self.passing = (self.following or make()).audio[:, :samples]
+            self.fading_out = (self.resumes_with or make()).audio[:, :samples]
 
-    def next_block(self, seam: int, whole: bool, make: Callable[[], Block]) -> Block:
-        """The next block. whole: the caller returns the whole block."""
-        held = bool(self.held)
-        if held:
-            block, first = self.past[self.place - self.held], self.place == 0
-            self.since = self.blocks + 1
-            if first and self.passing is None:
-                block = block.join(self.following.audio[:, :seam])
-            self.place = (self.place + 1) % self.held
-        elif self.following is not None:
-            block, self.following = self.following, None
-        else:
-            block = make()
-        if self.passing is not None:
-            block, self.passing = block.join(self.passing), None
-        if not held and whole:  # a shorter block is the last
+    def next_block(self, samples: int, make: Callable[[], Block]) -> Block:
+        """The first `samples` of the next block, as they are heard."""
+        block = self._repeat(make)
+        if not self.held and samples == block.audio.shape[1]:  # a shorter block is the last
             self.past.append(block)
+        audio, rate = block.audio, self.sample_rate
+        if self.leveler:
+            in_prompt = self.blocks * audio.shape[1] < self.leveler.begins
+            audio = self.leveler.apply(audio, rate, in_prompt)
+        audio = self.gain.apply(self.transposer.apply(audio[:, :samples]), rate)
+        self.blocks += 1
+        return Block(audio, block.codes, block.log_probs).cut(samples)
+
+    def _repeat(self, make: Callable[[], Block]) -> Block:
+        """The next block of the held passage, or of the chain."""
+        if self.held:
+            block, first = self.past[self.loop_index - self.held], self.loop_index == 0
+            self.notes_known_from = self.blocks + 1
+            if first and self.fading_out is None:
+                block = block.join(self.resumes_with.audio[:, : round(SEAM * self.sample_rate)])
+            self.loop_index = (self.loop_index + 1) % self.held
+        else:
+            block, self.resumes_with = self.resumes_with or make(), None
+        if self.fading_out is not None:
+            block, self.fading_out = block.join(self.fading_out), None
         return block

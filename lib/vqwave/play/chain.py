@@ -8,18 +8,19 @@ is the same, bit for bit, after every resume.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from ..config import SCORE, Sampling, level_name
+from ..config import SCORE, CodecConfig, Labels, Sampling, level_name
 from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
+from .controls import Steering
 from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
 from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
-from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
+from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import choose_sampling
 from .score import ScoreLevel, ScoreState, opening_score
@@ -36,10 +37,22 @@ class Engines:
 
     codec: Any
     generators: Sequence
-    sounds: Mapping[int, Any]
-    music: Any
-    label: np.ndarray | None
+    sounds: Mapping[int, Any] = field(default_factory=dict)
+    music: Any = None
+    label: np.ndarray | None = None
     sampling: Mapping[str, Sampling] | None = None
+
+    @property
+    def parts(self) -> list:
+        """All engines: the codec that decodes, the generators, the other codecs."""
+        return [self.codec, *self.generators, *self.sounds.values()]
+
+    @classmethod
+    def of_parts(cls, parts: Sequence, music, label: np.ndarray | None) -> Self:
+        """The inverse of `parts`."""
+        codec, *others = parts
+        sounds = {x.config.level: x for x in others if isinstance(x.config, CodecConfig)}
+        return cls(codec, others[: len(others) - len(sounds)], sounds, music, label)
 
     @property
     def configs(self) -> list:
@@ -47,9 +60,18 @@ class Engines:
         return [g.config for g in self.generators]
 
     @property
+    def sample_rate(self) -> int:
+        return self.codec.config.sample_rate
+
+    @property
     def has_score(self) -> bool:
         """Whether one of the levels is a score."""
         return SCORE in [config.level for config in self.configs]
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that the chain knows."""
+        return known_labels(self.configs)
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,6 @@ class Options:
     samples: int | None = None
     ahead: float | None = None
     intro: bool = True
-    leveling: bool = False
 
 
 @dataclass(kw_only=True)
@@ -98,9 +119,9 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                 ) -> ChainState:
     """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
     """
-    rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
+    rate, configs, batch = engines.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, label=engines.label, levels=[])
-    label = labels_of_section(known_labels(configs), state.label, seed, 0)
+    label = labels_of_section(engines.labels, state.label, seed, 0)
     opening: dict[int, dict] = {}  # by level, values of its state
     score = begin if isinstance(begin, Score) else None
     if isinstance(begin, Variation):
@@ -149,8 +170,7 @@ class Chain:
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
                  workers: Workers):
         self.options, self.state, self.workers = options, state, workers
-        self.sample_rate = engines.codec.config.sample_rate
-        self.labels = known_labels(engines.configs)
+        self.sample_rate, self.labels = engines.sample_rate, engines.labels
         self.buffers: dict[int, CodeBuffer] = {}
         if state.source:
             end = state.source.first + state.source.codes.shape[1]
@@ -218,10 +238,8 @@ class Chain:
             if (span := seconds.get(level.level)) is not None:
                 level.freeze(max(1, round(span * self.sample_rate / level.level)) if span else 0)
 
-    def next_block(self, samples: int, blocks_left: int | None) -> Block:
-        """The next block, with the codes of its first `samples` samples. blocks_left: the number of
-        blocks before the end, None: endless.
-        """
+    def next_block(self, blocks_left: int | None) -> Block:
+        """The next block. blocks_left: the number of blocks before the end, None: endless."""
         state, bottom = self.state, self.bottom
         self.follow_label()
         last = (math.inf if blocks_left is None
@@ -232,7 +250,9 @@ class Chain:
             self._lay_original(audio)
         # At the end of a variation the decoder returns less than a block.
         audio = np.pad(audio, ((0, 0), (0, self.options.block - audio.shape[1])))
-        codes, log_probs = self._codes_of_block(samples)
+        codes = {x.level: x.block_of(state.decoder.blocks, 0) for x in self.sounds}
+        log_probs = {x.level: x.block_of(state.decoder.blocks, np.nan, x.state.log_probs)
+                     for x in self.sounds if x.state.log_probs is not None}
         self.decoder.forget()
         begin = state.decoder.blocks * self.options.block
         if begin >= state.prompt_samples:
@@ -240,7 +260,7 @@ class Chain:
         # Forget codes that nothing will read: neither a decoder, nor the context of a later block.
         for buffer in self.buffers.values():
             buffer.forget(min(begin, buffer.read_from))
-        return Block(audio, codes, log_probs)
+        return Block(audio, codes, log_probs if self.options.log_probs else None)
 
     def _advance(self) -> np.ndarray:
         """Decode the next block: float32 [batch, block]."""
@@ -291,16 +311,3 @@ class Chain:
         audio[:, :clear] = heard[:clear]
         if clear < len(heard):
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
-
-    def _codes_of_block(self, samples: int
-                        ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes and log-probabilities of the last decoded block by level."""
-        codes: dict[int, np.ndarray] = {}
-        log_probs: dict[int, np.ndarray] = {}
-        for level in self.sounds:
-            rate, begin = level.level, self.state.decoder.blocks * level.per_block
-            end = begin - (-samples // rate)
-            codes[rate] = level.window(begin, end, pad=0)
-            if self.options.log_probs and isinstance(level, Level):
-                log_probs[rate] = level.window(begin, end, np.nan, level.state.log_probs)
-        return codes, log_probs if self.options.log_probs else None

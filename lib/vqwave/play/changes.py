@@ -1,7 +1,6 @@
 """Changes of a stream while it plays: loads the named recordings and weights, checks values."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -13,94 +12,42 @@ from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
 from .edits import Edits
-from .labels import choose_labels, find_labels, known_labels, read_labels
-from .level import Steering
+from .harmony import read_chords, read_key
+from .labels import choose_labels, find_labels, read_labels
 from .prompt import Prompt, check_prompt
-from .sampling import KEY_DRAW, check_seed, choose_sampling, uniforms
-from .score import CHORDS, SCALES, chord_shares, key_shares
+from .sampling import check_seed, choose_sampling
 
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
-_TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_KEY = re.compile("([a-g])([#b]?)[- ]?(major|minor|m?)")
-
-
-def read_key(key, seed: int = 0) -> tuple[float, ...]:
-    """The `key_shares` of a key like "D-minor", "F#m" or "Bb"; of "minor" and "major" with a tonic
-    that the seed draws; () for "". Raises `UserError` for any other text.
-    """
-    if key == "":
-        return ()
-    if (mode := str(key).lower()) in SCALES:
-        tonic = int(12 * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
-    else:
-        parts = _KEY.fullmatch(mode)
-        if parts is None:
-            raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
-        letter, accidental, mode = parts.groups()
-        tonic = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
-        mode = {"m": "minor", "": "major"}.get(mode, mode)
-    return key_shares(tonic, mode)
-
-
-MOST_CHORDS = 64
-"""The most chords that repeat."""
-_CHORD = re.compile("([a-gA-G])([#b]?)(.*)")
-
-
-def read_chords(text) -> tuple[float, ...]:
-    """The `chord_shares` of chords like "Am F C7 G", a bar each, joined: float [12 · chords]. They
-    repeat, and each section of the score begins with the first. () for "". Raises `UserError` for
-    an unknown chord.
-    """
-    names = str(text).replace(",", " ").replace("|", " ").split()
-    shares: tuple[float, ...] = ()
-    for name in names[:MOST_CHORDS]:
-        parts = _CHORD.fullmatch(name)
-        if parts is None or parts[3] not in CHORDS:
-            raise UserError(f"chords has {name!r}; a chord is a note, such as A, F# or Bb, and one "
-                            f"of: {', '.join(CHORDS)[2:]}, or nothing for major")
-        shares += chord_shares(_TONICS[parts[1].lower()] + {"": 0, "#": 1, "b": -1}[parts[2]],
-                               CHORDS[parts[3]])
-    if len(names) > MOST_CHORDS:
-        raise UserError(f"{len(names)} chords are too many; at most {MOST_CHORDS} can be set")
-    return shares
+LONGEST_BLOCK = 1 << 20
+"""The most samples of a block."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """The checked keywords of one call of `Stream.set`; None leaves a control as it is."""
+    """The checked keywords of one call of `Stream.set`; None leaves a control as it is.
+
+    steering: values of `controls.Steering` by name. key: the text for `read_key`, which needs the
+    seed of the piece. label: see `labels.read_labels`. engines: after a jump to other weights.
+    """
 
     sampling: Any = None
     loudness: float | None = None
     transpose: float | None = None
+    hold: float | None = None
     freeze: Mapping[int, float] | None = None
-    notes: tuple[int, ...] | None = None
-    pitches: Mapping[int, np.ndarray] | None = None
-    """By level, the power of each pitch class in each code, see `pitches.of_codec`."""
     steering: Mapping[str, Any] = field(default_factory=dict)
-    """Values of `level.Steering` by name."""
     key: str | None = None
-    """The text for `read_key`, which needs the seed of the piece."""
-    chords: str | None = None
-    """The text for `read_chords`."""
     label: np.ndarray | None = None
-    """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
     begin: Prompt | None = None
     engines: Engines | None = None
-    """The engines after a jump to other weights."""
-    hold: float | None = None
 
 
 def engines_after(change: Change, engines: Engines) -> Engines:
     """The engines after a change."""
     engines = change.engines or engines
     return engines if change.label is None else replace(engines, label=change.label)
-
-
-LONGEST_BLOCK = 1 << 20
-"""The most samples of a block."""
 
 
 def check_block(block: int, configs) -> int:
@@ -131,16 +78,16 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
         if not is_path and not hasattr(weights, "chain_engines"):
             raise UserError(f"weights is {weights!r}; it must be a folder of generators")
         music = keywords["weights"] = music.open(weights) if is_path else weights
-        configs = [g.config for g in music.chain_engines()[1]]
+        configs = music.chain_engines().configs
     if keywords.get("notes") and music is not None:
         for level in _levels_of_sound(configs):
             music.pitches(level)
     if isinstance(begin, Mapping):
-        if (not isinstance(begin.get("file"), str | os.PathLike)
-                or not set(begin) <= {"file", "start", "seconds"}):
+        part = dict(begin)
+        file = part.pop("file", None)
+        if not isinstance(file, str | os.PathLike) or not part.keys() <= {"start", "seconds"}:
             raise UserError("begin must be {file, start, seconds} of a recording")
-        part = {name: value for name, value in begin.items() if name != "file"}
-        keywords["begin"] = music.prompt(begin["file"], level=configs[-1].level, **part)
+        keywords["begin"] = music.prompt(file, level=configs[-1].level, **part)
     return keywords
 
 
@@ -172,14 +119,13 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     for name in change.keys() & controls.CONTROLS.keys() - {"freeze", "hold"}:
         change[name] = check_number(name, change[name], **controls.CONTROLS[name].bounds)
     if "notes" in change:
-        change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
+        change |= _check_notes(change["notes"], engines)
     of_score = controls.SCORE & change.keys()
     if of_score and not engines.has_score:
         raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); these have "
                         f"none")
-    if "key" in change:
-        read_key(change["key"])
-    read_chords(change.get("chords", ""))
+    if "chords" in change:
+        change["chords"] = read_chords(change["chords"])
     if "edits" in change:
         change["edits"] = validate(Edits, change["edits"], "edits")
     if change.get("section", "new") not in SECTION_REQUESTS:
@@ -189,25 +135,24 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         if "jump" not in change or not isinstance(change["begin"], Prompt):
             raise UserError("begin must be a Prompt (see VQWave.prompt), and needs jump, a seed, "
                             "too")
-        rate = engines.codec.config.sample_rate
-        change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    lasting = {x.name for x in fields(Steering)} - {x.name for x in fields(Change)}
+        change["begin"] = _cut_prompt(change["begin"], engines, options.block)
+    read_key(change.get("key", ""))
+    lasting = {x.name for x in fields(controls.Steering)} - {"key"}
     steering = {name: change.pop(name) for name in change.keys() & lasting}
     return Change(**change, steering=steering)
 
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
     """The engines of another `VQWave`. Raises `UserError` if they cannot continue this stream."""
-    codec, generators, sounds = music.chain_engines()
-    configs = [g.config for g in generators]
-    rate, now = codec.config.sample_rate, before.codec.config.sample_rate
+    engines = music.chain_engines()
+    rate, now = engines.sample_rate, before.sample_rate
     if rate != now:
         raise UserError(f"the other weights have a sample rate of {rate} Hz, but this stream "
                         f"plays at {now} Hz")
-    check_block(options.block, configs)
-    same_labels = known_labels(configs).names == known_labels(before.configs).names
-    label = choose_labels(configs, before.label if same_labels else "", options.batch or 1)
-    return Engines(codec, generators, sounds, music, label, choose_sampling(configs, sampling))
+    check_block(options.block, engines.configs)
+    label = before.label if engines.labels.names == before.labels.names else ""
+    return replace(engines, label=choose_labels(engines.configs, label, options.batch or 1),
+                   sampling=choose_sampling(engines.configs, sampling))
 
 
 def _levels_of_sound(configs) -> list[int]:
@@ -228,8 +173,9 @@ def _check_freeze(freeze, configs, options: Options) -> dict[int, float]:
             for level, seconds in freeze.items()}
 
 
-def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
+def _cut_prompt(prompt: Prompt, engines: Engines, block: int) -> Prompt:
     """The last whole blocks of a prompt, which a jump skips."""
+    configs, rate = engines.configs, engines.sample_rate
     bottom = configs[-1].level
     codes = check_prompt({x: codes for x, codes in prompt.codes.items() if x >= bottom}, configs)
     count = len(codes[bottom]) * bottom // block * block
@@ -237,25 +183,25 @@ def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
         raise UserError(f"the recording that a jump continues must last a block, at least "
                         f"{block / rate:.2f} s")
     score = prompt.score and prompt.score.earlier((len(prompt.audio) - count) / rate)
-    return Prompt({level: x[-(count // level):] for level, x in codes.items()},
-                  prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay, score=score)
+    return replace(prompt, codes={level: x[-(count // level):] for level, x in codes.items()},
+                   audio=prompt.audio[-count:], keep_original=False, score=score)
 
 
-def _check_notes(notes, engines: Engines) -> tuple[tuple[int, ...], dict[int, np.ndarray]]:
-    """(notes, {level: pitches of its codes}) for the levels whose codec has oscillators."""
+def _check_notes(notes, engines: Engines) -> dict[str, Any]:
+    """The notes, and the powers of the levels whose codec has oscillators: of `Steering`."""
     if not isinstance(notes, Sequence) or isinstance(notes, str):
         raise UserError(f"notes is {notes!r}; it must be a list of MIDI numbers")
     notes = tuple(check_number("a note", note, 0, 127, whole=True) for note in notes)
     if len(notes) > controls.MOST_NOTES:
         raise UserError(f"{len(notes)} notes are held; at most {controls.MOST_NOTES} can be")
     if not notes:
-        return notes, {}
+        return {"notes": notes}
     if engines.music is None:
         raise UserError("this stream cannot measure the pitches of its codes: it was made without "
                         "music, a VQWave")
-    powers = {x: engines.music.pitches(x) for x in _levels_of_sound(engines.configs)}
-    powers = {level: x for level, x in powers.items() if x is not None}
+    powers = {level: power for level in _levels_of_sound(engines.configs)
+              if (power := engines.music.pitches(level)) is not None}
     if not powers:
         raise UserError("these weights cannot follow notes: none of their codecs has oscillators "
                         "(a head of notes or tones)")
-    return notes, powers
+    return {"notes": notes, "powers": powers}

@@ -1,12 +1,15 @@
 """The controls: every number that a listener can change while a stream plays."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from ..config import MOST_GUIDANCE
 from ..data.form import TEMPI
 from ..errors import UserError, check_name
+from .edits import Edits
 
 MOST_NOTES = 16
 """Notes that can be held at a time."""
@@ -144,3 +147,29 @@ def read_mood(text) -> dict[str, Any]:
             raise UserError(f"mood {text}: two of these words set the same control")
         chosen |= MOODS[name]
     return chosen
+
+
+@dataclass
+class Steering:
+    """The settings of all levels that a listener changes while the stream plays.
+
+    powers: by level, while notes are held, the power of each pitch class in each code; see
+        `pitches.of_codec`.
+    key: the share of each pitch class in the key of the score (`harmony.read_key`); empty: any.
+    chords: such shares for each bar's chord, joined (`harmony.read_chords`); empty: none.
+    section: the request for the score's next section, "new" or "theme"; "" once the section has
+        begun.
+    edits: of the score that is composed from now on.
+    """
+
+    mutate: float = CONTROLS["mutate"].default
+    pull: float = CONTROLS["pull"].default
+    stay: float = CONTROLS["stay"].default
+    tempo: float = CONTROLS["tempo"].default
+    density: float = CONTROLS["density"].default
+    notes: tuple[int, ...] = ()
+    powers: dict[int, np.ndarray] = field(default_factory=dict)
+    key: tuple[float, ...] = ()
+    chords: tuple[float, ...] = ()
+    section: str = ""
+    edits: Edits = field(default_factory=Edits)

@@ -3,15 +3,14 @@ the codes that other levels still read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from ..config import SCORE, Sampling, ScoreAbove
 from . import pitches
-from .controls import CONTROLS
-from .edits import Edits
+from .controls import Steering
 from .labels import Mixture, without
 from .sampling import uniforms_by_book
 
@@ -63,6 +62,10 @@ class CodeBuffer:
         right = end - begin - left - inside.shape[1]
         return np.pad(inside, ((0, 0), (left, right), (0, 0)), constant_values=pad)
 
+    def block_of(self, block: int, pad, values: np.ndarray | None = None) -> np.ndarray:
+        """`window` for a block."""
+        return self.window(block * self.per_block, (block + 1) * self.per_block, pad, values)
+
     def forget(self, sample: int):
         """Forget the codes before a sample of the piece."""
         self._trim(min(sample // self.level, self.stop - self.kept))
@@ -74,41 +77,6 @@ class CodeBuffer:
             state.codes, state.first = state.codes[:, count:].copy(), position
             if state.log_probs is not None:
                 state.log_probs = state.log_probs[:, count:].copy()
-
-
-@dataclass
-class Steering:
-    """The settings of all levels that a listener changes while the stream plays; see `controls`.
-
-    powers: by level, while notes are held, the power of each pitch class in each code; see
-        `pitches.of_codec`.
-    key: the share of each pitch class in the key of the score (`score.key_shares`); empty: any.
-    chords: such shares for each bar's chord, joined (`score.chord_shares`); empty: none.
-    section: the request for the score's next section, "new" or "theme"; "" once the section has
-        begun.
-    edits: of the score that is composed from now on.
-    """
-
-    mutate: float = CONTROLS["mutate"].default
-    notes: tuple[int, ...] = ()
-    powers: dict[int, np.ndarray] = field(default_factory=dict)
-    pull: float = CONTROLS["pull"].default
-    stay: float = CONTROLS["stay"].default
-    tempo: float = CONTROLS["tempo"].default
-    density: float = CONTROLS["density"].default
-    key: tuple[float, ...] = ()
-    chords: tuple[float, ...] = ()
-    section: str = ""
-    edits: Edits = field(default_factory=Edits)
-
-    def bias(self, level: int, position: int, home: pitches.PitchAnchor | None
-             ) -> np.ndarray | None:
-        """The bias of a level's logits from a position on: float32 [books, codes], or None."""
-        powers = self.powers.get(level)
-        biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
-                  home and home.bias(position, self.stay)]
-        biases = [bias for bias in biases if bias is not None]
-        return np.sum(biases, axis=0) if biases else None
 
 
 @dataclass(kw_only=True)
@@ -275,13 +243,24 @@ class Level(CodeBuffer):
     def _draw_block(self, context, draws, forced) -> tuple[np.ndarray, np.ndarray | None]:
         """The frames of the next block, and their log-probabilities if these are wanted."""
         state = self.state
-        bias = self.steering.bias(self.level, self.stop, state.home)
+        bias = self.pitch_bias(self.stop)
         options = {} if bias is None else {"bias": bias}
         frames, log_probs, state.memory = self.generator.sample(
             context, draws, state.previous, state.memory, state.sampling, forced,
             state.log_probs is not None, **options)
         state.previous = frames[:, -1]
         return frames, log_probs
+
+    def pitch_bias(self, position: int) -> np.ndarray | None:
+        """The bias of held notes and of a continued recording on the logits from a position on:
+        float32 [books, codes], or None.
+        """
+        steering, home = self.steering, self.state.home
+        powers = steering.powers.get(self.level)
+        biases = [None if powers is None else pitches.bias(powers, steering.notes, steering.pull),
+                  home and home.bias(position, steering.stay)]
+        biases = [bias for bias in biases if bias is not None]
+        return np.sum(biases, axis=0) if biases else None
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The given codes of the next block, int32 [batch, per_block, books] with -1 where a code

@@ -11,6 +11,7 @@ from ..errors import UserError, check_name
 from ..io import defaults, weights
 from . import engine as engines
 from . import pitches
+from .chain import Engines
 
 
 class ChainModels:
@@ -42,11 +43,9 @@ class ChainModels:
         return self._others[key]
 
     def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()
-                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine],
-                                 dict[int, engines.CodecEngine]]:
-        """The engines of the chain down to a level (None: see `ending`): the codec, the generators
-        from the top down, and by level the codecs whose sound a generator reads. Raises `UserError`
-        for models that do not fit together.
+                      ) -> Engines:
+        """The engines of the chain down to a level (None: see `ending`). Raises `UserError` for
+        models that do not fit together.
 
         keep: the level whose codes a variation keeps; 0: no variation. encoded: the levels whose
         codes come from a recording (prompt or variation).
@@ -58,21 +57,16 @@ class ChainModels:
                       for x in self.chain.generated(level, keep)}
         chain = list(generators.values())
         engines.check_chain(codec, chain, keep)
-        encoders = [self.weight_set(self.chain.codecs[x]) for x in encoded]
-        for encoder in encoders:
-            if encoder.config.level == keep:
-                if chain[0].config.source:
-                    engines.check_source(chain[0].config, encoder.config)
-            else:
-                engines.check_codec(generators[encoder.config.level], encoder)
         heard = [x.config.source_level for x in chain if x.config.hears]
-        sounds = [self.weight_set(self.chain.codecs[x]) for x in heard]
-        for sound in sounds:
-            if (x := sound.config.level) in generators:
-                engines.check_codec(generators[x], sound)
-        engines.check_trained_on([codec, *encoders, *sounds], chain)
-        return (self.codec(level), [self.generator(x) for x in generators],
-                {x: self.codec(x) for x in heard})
+        others = [self.weight_set(self.chain.codecs[x]) for x in dict.fromkeys([*encoded, *heard])]
+        for other in others:
+            if (x := other.config.level) in generators:
+                engines.check_codec(generators[x], other)
+            elif chain[0].config.source:
+                engines.check_source(chain[0].config, other.config)
+        engines.check_trained_on([codec, *others], chain)
+        return Engines(self.codec(level), [self.generator(x) for x in generators],
+                       {x: self.codec(x) for x in heard}, self)
 
     def pitches(self, level: int) -> np.ndarray | None:
         """The power of each pitch class in each code of a level, see `pitches.of_codec`. The first

@@ -19,10 +19,11 @@ from ..config.roll import (
 from ..data import form, melody
 from ..data.scores import Score, level_rows
 from ..dsp import beats
-from ..dsp.notes import KEY_PROFILES
 from . import pitches, spreads
+from .controls import Steering
 from .edits import redraw
-from .level import Level, LevelState, Steering
+from .harmony import key_bias
+from .level import Level, LevelState
 from .sampling import DENSITY_DRAW, LEVELS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 from .swells import Swells
 
@@ -78,18 +79,6 @@ music have faded, so a long note would fade by 15 dB.
 """
 HOME = 0.6
 """The weight of a recording's pitches in the score that continues it, times `stay`."""
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-"""The pitch classes of the keys on C."""
-CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11),
-          "m7": (0, 3, 7, 10), "6": (0, 4, 7, 9), "m6": (0, 3, 7, 9), "dim": (0, 3, 6),
-          "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7), "5": (0, 7)}
-"""The pitch classes of the chords on C."""
-OUTSIDE = 4.0
-"""The penalty, in nats, of strikes outside the key."""
-KEY_CONTRAST = 2.0
-"""The exponent of a key's profile in the shares of the pitch classes: more favours the tonic."""
-KEY_AWAITED = 16.0
-"""The number of strikes, spread as in the key, that are added to the last strikes."""
 WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
 """Each code as that of the softest strike, if it is a strike."""
 BANNED = 1e9
@@ -182,39 +171,6 @@ def home_scores(codes: np.ndarray) -> np.ndarray:
     share = pitches.distribution(np.bincount(classes, strikes, 12))
     scores[:-BANDS, STRUCK:] = (HOME * (np.log(share) - share @ np.log(share)))[classes, None]
     return scores
-
-
-def key_shares(tonic: int, mode: str) -> tuple[float, ...]:
-    """The share of each pitch class, C first, in the strikes of a key: 0 outside the scale, in
-    proportion to `KEY_PROFILES` to the power of `KEY_CONTRAST` within. tonic: 0 for C. mode: of
-    `SCALES`.
-    """
-    scale, shares = SCALES[mode], np.zeros(12)
-    shares[list(scale)] = KEY_PROFILES[list(SCALES).index(mode), scale] ** KEY_CONTRAST
-    return tuple(np.roll(shares / shares.sum(), tonic).tolist())
-
-
-def chord_shares(root: int, tones: tuple[int, ...]) -> tuple[float, ...]:
-    """The share of each pitch class, C first, in the strikes of a chord's bar. root: 0 for C.
-    tones: of `CHORDS`.
-    """
-    shares = np.zeros(12)
-    shares[list(tones)] = 1 / len(tones)
-    return tuple(np.roll(shares, root).tolist())
-
-
-def key_bias(key: tuple[float, ...], strikes: np.ndarray) -> np.ndarray:
-    """The bias on strikes, in nats, of each pitch class: float [12]. Within the scale, the bias is
-    ln(p / q), with the share p of the class in the key and its share q in the last strikes. The
-    mean of p / q over these strikes is 1, so the density of notes stays about the same.
-
-    key: see `key_shares` and `chord_shares`. strikes: int [12], the last strikes.
-    """
-    shares, bias = np.array(key), np.full(12, -OUTSIDE)
-    scale = shares > 0
-    heard = strikes[scale] + KEY_AWAITED * shares[scale]
-    bias[scale] = np.log(shares[scale] * heard.sum() / heard)
-    return bias
 
 
 class ScoreLevel(Level):
@@ -431,7 +387,7 @@ class ScoreLevel(Level):
         bias = np.zeros((self.books, STRUCK + LOUDNESSES), np.float32)
         bias[:, STRUCK:] = strikes[:, None]
         bias[:-BANDS, STRUCK:] += louder
-        home = steering.bias(self.level, step, state.home)
+        home = self.pitch_bias(step)
         if home is not None:
             bias += home
         place = step - state.began + state.theme - state.first

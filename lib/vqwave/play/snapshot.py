@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import pydantic
 
+from ..config import CodecConfig
 from ..errors import UserError
 from ..io import weights
 from ..io.files import printable, reason
 from . import engine
 from .blocks import Transport
 from .chain import ChainState, Engines, Options
-from .level import Steering
+from .controls import Steering
 
-SNAPSHOT_VERSION = 24
+SNAPSHOT_VERSION = 25
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -120,31 +121,29 @@ class EngineReference:
         return cls(part.config.name, weight_set.checksum, part.engine,
                    str(weight_set.folder.absolute()), weight_set.tag)
 
+    def load(self):
+        """The engine. Raises `UserError` if its weights are gone."""
+        try:
+            weight_set = weights.find(self.folder, self.name, self.tag or None)
+        except OSError as e:
+            raise UserError(f"{printable(self.folder)}: {reason(e)}") from e
+        is_codec = isinstance(weight_set.config, CodecConfig)
+        return (engine.CodecEngine if is_codec else engine.GeneratorEngine)(weight_set, self.engine)
+
 
 @dataclasses.dataclass
 class Snapshot:
-    """The state of a stream between two blocks, as `Stream.state` saves it."""
+    """The state of a stream between two blocks. parts: of the engines, see `Engines.parts`."""
 
-    version: int
-    codec: EngineReference
-    generators: list[EngineReference]
-    sounds: list[EngineReference]
+    parts: list[EngineReference]
     options: Options
     chain: ChainState
     steering: Steering
-    playback: Transport
-    transposer: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, engines: Engines, *parts) -> typing.Self:
-        """The snapshot of a stream with these engines. parts: the fields from `options` on."""
-        return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
-                   [EngineReference.of(generator) for generator in engines.generators],
-                   [EngineReference.of(codec) for codec in engines.sounds.values()], *parts)
+    transport: Transport
 
     def pack(self) -> dict[str, Any]:
         """The values for `np.savez`, with their checksum."""
-        packed = pack(self)
+        packed = pack(self) | {"version": SNAPSHOT_VERSION}
         return packed | {"checksum": checksum(packed)}
 
     @classmethod
@@ -163,27 +162,17 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
-    def engines(self, codec, generators, sounds, music) -> Engines:
-        """The engines of the saved chain. Raises `UserError` if other engines are given."""
-        def load(reference, loader):
-            try:
-                found = weights.find(reference.folder, reference.name, reference.tag or None)
-            except OSError as e:
-                raise UserError(f"{printable(reference.folder)}: {reason(e)}") from e
-            return loader(found, reference.engine)
-
-        codec = codec or load(self.codec, engine.CodecEngine)
-        generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
-        sounds = sounds or {x.config.level: x
-                            for x in (load(x, engine.CodecEngine) for x in self.sounds)}
-        saved = [self.codec, *self.generators, *self.sounds]
-        parts = [codec, *generators, *sounds.values()]
-        names, others = [x.name for x in saved], [x.config.name for x in parts]
+    def engines(self, given: Engines | None, music) -> Engines:
+        """The engines of the saved chain: `given`, otherwise loaded. Raises `UserError` if others
+        are given.
+        """
+        parts = given.parts if given else [part.load() for part in self.parts]
+        names, others = [x.name for x in self.parts], [x.config.name for x in parts]
         if names != others:
             raise UserError(f"the saved state is of {printable(', '.join(names))}, not of "
                             f"{', '.join(others)}")
-        for reference, part in zip(saved, parts, strict=True):
-            if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
+        for saved, part in zip(self.parts, parts, strict=True):
+            if (saved.checksum, saved.engine) != (part.weight_set.checksum, part.engine):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
-                                f"of {reference.name}")
-        return Engines(codec, generators, sounds, music, self.chain.label)
+                                f"of {saved.name}")
+        return Engines.of_parts(parts, music or given and given.music, self.chain.label)

@@ -13,26 +13,19 @@ from ..config import Sampling
 from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
-from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, Leveler, Transport
+from . import controls
+from .blocks import Block, Leveler, Transport
 from .chain import Chain, ChainState, Engines, Options, start_chain
-from .changes import (
-    Change,
-    check_block,
-    check_change,
-    engines_after,
-    load_named,
-    read_chords,
-    read_key,
-)
+from .changes import Change, check_block, check_change, engines_after, load_named
+from .controls import Steering
 from .decoder import Workers
 from .edits import Edits
-from .labels import choose_labels, known_labels, name_of
-from .level import Steering
+from .harmony import read_key
+from .labels import choose_labels, name_of
 from .prompt import Prompt, Variation
 from .sampling import choose_sampling, draw_seed, levels_by_field
 from .score import BEATS_PER_BAR, KEPT
-from .snapshot import Snapshot
+from .snapshot import EngineReference, Snapshot
 from .transpose import Transposer
 
 AS_COMPOSED = {"intro": True, "leveling": False}
@@ -42,17 +35,27 @@ AS_COMPOSED = {"intro": True, "leveling": False}
 class StreamStatus:
     """What a stream plays now, and after all queued changes."""
 
-    batch: int | None
-    block: int
-    samples: int | None
-    log_probs: dict[int, np.ndarray] | None
+    _options: Options
     _chain: Chain
     _engines: Engines
     _queued: Engines
-    _pending: list[Change]
-    _playback: Transport
-    _transposer: Transposer
+    _transport: Transport
     _steering: Steering
+
+    @property
+    def block(self) -> int:
+        """Samples of a block."""
+        return self._options.block
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of the piece; None: endless."""
+        return self._options.samples
+
+    @property
+    def batch(self) -> int | None:
+        """The number of pieces; None: one piece, whose blocks have no axis of pieces."""
+        return self._options.batch
 
     @property
     def codec(self):
@@ -62,7 +65,7 @@ class StreamStatus:
     @property
     def sample_rate(self) -> int:
         """Samples per second."""
-        return self.codec.config.sample_rate
+        return self._engines.sample_rate
 
     @property
     def level(self) -> int:
@@ -108,7 +111,7 @@ class StreamStatus:
     def labels(self) -> tuple[str, ...]:
         """The labels that `set(label=…)` takes; of parts, the names of tracks, folders and moods.
         """
-        return tuple(known_labels(self._queued.configs).groups)
+        return tuple(self._queued.labels.groups)
 
     @property
     def has_score(self) -> bool:
@@ -120,18 +123,15 @@ class StreamStatus:
         """The label after all queued changes, of a part its track; "" for any music, none, a
         mixture, or different labels.
         """
-        engines = replace(self._engines, label=self._chain.state.label)
-        for change in self._pending:
-            engines = engines_after(change, engines)
-        shares = engines.label
+        shares = self._queued.label
         if shares is None or not (shares == shares[0]).all():
             return ""
-        return name_of(shares[0], known_labels(engines.configs))
+        return name_of(shares[0], self._queued.labels)
 
     @property
     def position(self) -> int:
         """The number of samples returned so far, per piece."""
-        samples = self._playback.blocks * self.block
+        samples = self._transport.blocks * self.block
         return samples if self.samples is None else min(samples, self.samples)
 
     @property
@@ -150,8 +150,8 @@ class StreamStatus:
         """The first sample whose notes are known: those of the last half hour, but none before the
         last jump, hold or transposition, and none in a hold.
         """
-        forgotten = self._playback.blocks * self.block - KEPT * self.sample_rate
-        return max(0, forgotten, self._playback.since * self.block)
+        forgotten = self._transport.blocks * self.block - KEPT * self.sample_rate
+        return max(0, forgotten, self._transport.notes_known_from * self.block)
 
     @property
     def beats(self) -> np.ndarray:
@@ -209,8 +209,9 @@ class StreamStatus:
     def _score_delay(self) -> int:
         """The samples from the score to the sound. A hold delays the score."""
         # A jump begins a new score.
-        blocks = self._chain.state.decoder.blocks - (self._playback.following is not None)
-        return (self._playback.blocks - blocks) * self.block
+        transport = self._transport
+        blocks = self._chain.state.decoder.blocks - (transport.resumes_with is not None)
+        return (transport.blocks - blocks) * self.block
 
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int, int]]:
@@ -225,7 +226,7 @@ class StreamStatus:
             return []
         begin = max(begin, self.notes_since)
         end = score.last_sample + delay if end is None else end
-        semitones = round(self._transposer.semitones)
+        semitones = round(self._transport.transposer.semitones)
         return [(first + delay, last + delay, note + semitones, velocity)
                 for first, last, note, velocity
                 in score.notes(begin - delay, end - delay, piece)]
@@ -239,8 +240,8 @@ class Stream(StreamStatus):
     all threads; an error closes the stream.
 
     Args:
-        codec, generators: a `CodecEngine`, and `GeneratorEngine`s from the top of the chain down,
-            that of a score first.
+        engines: of a chain that fits together, see `VQWave.chain_engines`. From their `music`,
+            `set` loads other weights and recordings.
         block: samples of a block, a multiple of the top level.
         seed: a whole number of at least 0, which decides all random draws. None: a random seed,
             see `.seed`.
@@ -254,8 +255,6 @@ class Stream(StreamStatus):
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
         label: the label of the music, in a form that `labels.read_labels` takes.
-        sounds: by level, the codecs of the levels whose sound a generator reads.
-        music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
         ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
             so that the sound equals the whole piece decoded at once.
@@ -272,59 +271,50 @@ class Stream(StreamStatus):
         changed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
     """
 
-    def __init__(self, codec, generators: Sequence, *, block: int, intro: bool, leveling: bool,
+    def __init__(self, engines: Engines, *, block: int, intro: bool, leveling: bool,
                  seed: int | None = None, batch: int | None = None, samples: int | None = None,
-                 sampling=None,
-                 begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
-                 past: float = 0.0, label=None, music=None, ahead: float | None = None,
-                 sounds: Mapping | None = None):
+                 sampling=None, begin: Prompt | Variation | Score | None = None,
+                 log_probs: bool = False, past: float = 0.0, label=None,
+                 ahead: float | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
-        varied = begin if isinstance(begin, Variation) else None
-        engine.check_chain(codec, generators, varied.level if varied else 0)
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0)):
             if value is not None:
                 check_number(key, value, least, whole=True)
-        if varied:
-            length = len(varied.codes) * varied.level
-            samples = length if samples is None else min(samples, length)
-        configs = [g.config for g in generators]
-        block, rate = check_block(block, configs), codec.config.sample_rate
+        if isinstance(begin, Variation):
+            length = len(begin.codes) * begin.level
+            samples, leveling = length if samples is None else min(samples, length), False
+        configs, rate, pieces = engines.configs, engines.sample_rate, batch or 1
+        block = check_block(block, configs)
         past = check_number("past", past, 0, controls.MOST_PAST)
         # Whole blocks, which may be a little longer than `past`.
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
-        options = Options(block, batch, log_probs, past, samples,
-                          None if ahead is None else check_number("ahead", ahead, 0), intro,
-                          leveling and varied is None)
+        options = Options(block, batch, log_probs, past, samples, ahead, intro)
         seed, sampling = draw_seed(seed), choose_sampling(configs, sampling)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""
-        engines = Engines(codec, generators, sounds or {}, music,
-                          choose_labels(configs, label, batch or 1))
+        engines = replace(engines, label=choose_labels(configs, label, pieces))
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
-        state = start_chain(engines, options, seed, sampling, begin)
-        self._open_at(engines, options, state, steering, Transport(
-            leveler=Leveler.start(batch or 1, begin) if options.leveling else None))
+        self._open_at(engines, options, start_chain(engines, options, seed, sampling, begin),
+                      steering, Transport(rate, Transposer.start(rate, pieces),
+                                          Leveler.start(pieces, begin) if leveling else None))
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
-                 playback: Transport):
+                 transport: Transport):
         """Continue from a state."""
-        self.block, self.samples, self.batch = options.block, options.samples, options.batch
-        self._options, self._steering = options, steering
+        self._options, self._steering, self._transport = options, steering, transport
         self._workers = Workers()
         self._engines = self._queued = engines
         self._chain = self._build(chain)
-        playback.past = deque(playback.past, round(options.past * self.sample_rate / self.block))
-        self._playback = playback
-        self._transposer = Transposer(self.sample_rate, options.batch or 1)
+        transport.past = deque(transport.past, round(options.past * self.sample_rate / self.block))
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
         self.changed: list[tuple[int, dict]] | None = None
-        self._pending = []
-        self._begun = playback.blocks  # changes take effect after these blocks
+        self._pending: list[Change] = []
+        self._begun = transport.blocks  # changes take effect after these blocks
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
         self._open, self._failed = True, False
 
@@ -402,39 +392,26 @@ class Stream(StreamStatus):
                 raise StopIteration
             samples = (self.block if self.samples is None
                        else min(self.block, self.samples - self.position))
-            playback = self._playback
             try:
-                self._make_changes(playback.blocks + 1)
-                block = playback.next_block(self._in_samples(SEAM), samples == self.block,
-                                            lambda: self._next_of_chain(samples))
-                if leveler := playback.leveler:
-                    block = replace(block, audio=leveler.apply(
-                        block.audio, self.sample_rate, prompt=self.position < leveler.begins))
-                block = block.cut(samples)
+                self._make_changes(self._transport.blocks + 1)
+                block = self._transport.next_block(samples, self._next_of_chain)
             except BaseException:
                 # A level may be in the middle of a block, so there is no state to continue from.
                 self._failed = True
                 self._shut()
                 raise
-            playback.blocks += 1
             self.codes = self._without_axes(block.codes)
             self.log_probs = block.log_probs and self._without_axes(block.log_probs)
-            audio = playback.gain.apply(self._transposer.apply(block.audio), self.sample_rate)
-            return audio if self.batch else audio[0]
+            return block.audio if self.batch else block.audio[0]
 
     def _without_axes(self, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """[batch, n, books] by level, without the axis of a single book or of no batch."""
         values = {level: x[..., 0] if x.shape[-1] == 1 else x for level, x in values.items()}
         return values if self.batch else {level: x[0] for level, x in values.items()}
 
-    def _in_samples(self, seconds: float) -> int:
-        return round(seconds * self.sample_rate)
-
-    def _next_of_chain(self, samples: int | None = None) -> Block:
-        """The chain's next block, with the codes of its first `samples` samples (None: of all)."""
-        left = (None if self.samples is None
-                else -(-self.samples // self.block) - self._playback.blocks)
-        return self._chain.next_block(samples or self.block, left)
+    def _next_of_chain(self) -> Block:
+        return self._chain.next_block(None if self.samples is None else (
+            -(-self.samples // self.block) - self._transport.blocks))
 
     def _make_changes(self, begun: int):
         """Make the queued changes, between two blocks. begun: the number of blocks begun now."""
@@ -445,54 +422,42 @@ class Stream(StreamStatus):
             self._make_change(change)
 
     def _make_change(self, change: Change):
-        chain, steering = self._chain, self._steering
         if change.sampling is not None:
-            chain.set_sampling(change.sampling)
+            self._chain.set_sampling(change.sampling)
         if change.loudness is not None:
-            self._playback.gain.decibel = change.loudness
+            self._transport.gain.decibel = change.loudness
         if change.transpose is not None:
-            self._transposer.semitones = change.transpose
-            self._playback.since = self._playback.blocks
+            self._transport.transpose(change.transpose)
+        sampling = self.sampling if change.engines is None else change.engines.sampling
+        self._engines = engines_after(change, self._engines)
         if change.jump is not None:
-            self._jump(change)
+            self._jump(change, sampling)
         elif change.label is not None:
-            chain.state.label = change.label
-            chain.follow_label()
-        if change.notes is not None:
-            steering.notes = change.notes
-            steering.powers |= change.pitches or {}
+            self._chain.state.label = change.label
+            self._chain.follow_label()
         if change.key is not None:
-            steering.key = read_key(change.key, self._chain.state.seed)
-        if change.chords is not None:
-            steering.chords = read_chords(change.chords)
+            self._steering.key = read_key(change.key, self.seed)
         for name, value in change.steering.items():
-            setattr(steering, name, value)
+            setattr(self._steering, name, value)
         if change.freeze is not None:
             self._chain.freeze(change.freeze)
         if change.hold is not None:
             blocks = round(change.hold * self.sample_rate / self.block)
-            self._playback.hold(max(1, blocks) if change.hold else 0, self._in_samples(SEAM),
-                                self._next_of_chain)
+            self._transport.hold(max(1, blocks) if change.hold else 0, self._next_of_chain)
 
-    def _jump(self, change: Change):
+    def _jump(self, change: Change, sampling):
         """Cross-fade to the piece of another seed, label, recording or other weights."""
-        self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
+        transport, steering = self._transport, self._steering
+        transport.jump(self._next_of_chain, change.begin)
         # A request that waits, and edits, are for the old piece.
-        self._steering.section, self._steering.edits = "", Edits()
-        if leveler := self._playback.leveler:
-            fresh = Leveler.start(1, change.begin)
-            leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
-        engines = replace(self._engines, label=self._chain.state.label)
-        sampling: Mapping[str, Sampling] | None = self.sampling
+        steering.section, steering.edits = "", Edits()
         if change.engines is not None:
-            engines, sampling = change.engines, change.engines.sampling
-            self._playback.past.clear()  # the codes of other levels
-            self._steering.notes, self._steering.powers = (), {}
+            transport.past.clear()  # the codes of other levels
+            steering.notes, steering.powers = (), {}
         if change.begin is not None and change.begin.stay is not None:
-            self._steering.stay = change.begin.stay
-        self._engines = engines_after(change, engines)
-        self._chain = self._build(start_chain(
-            self._engines, self._options, change.jump, sampling, change.begin, skip=True))
+            steering.stay = change.begin.stay
+        self._chain = self._build(start_chain(self._engines, self._options, change.jump, sampling,
+                                              change.begin, skip=True))
 
     def close(self):
         """End the stream and its threads. `next` then raises StopIteration; `state` still works."""
@@ -511,22 +476,21 @@ class Stream(StreamStatus):
             if self._failed:
                 raise RuntimeError("the stream failed: it has no state to continue from")
             if self._open:
-                self._make_changes(self._playback.blocks)
-            return Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
-                               self._playback, self._transposer.state()).pack()
+                self._make_changes(self._transport.blocks)
+            return Snapshot([EngineReference.of(part) for part in self._engines.parts],
+                            self._options, self._chain.state, self._steering,
+                            self._transport).pack()
 
     @classmethod
-    def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               music=None, sounds: Mapping | None = None) -> Self:
+    def resume(cls, state: Mapping, engines: Engines | None = None, *, music=None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
-        Without `codec` or `generators`, their engines are loaded from the paths in the state.
-        music, sounds: see `Stream`. Raises `UserError` for other weights than the state's, and for
-        a damaged state.
+        Without `engines`, they are loaded from the paths in the state. music: the `VQWave` from
+        which `set` loads other weights and recordings. Raises `UserError` for other weights than
+        the state's, and for a damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, sounds, music), snapshot.options,
-                        snapshot.chain, snapshot.steering, snapshot.playback)
-        stream._transposer.restore(snapshot.transposer)
+        stream._open_at(snapshot.engines(engines, music), snapshot.options, snapshot.chain,
+                        snapshot.steering, snapshot.transport)
         return stream

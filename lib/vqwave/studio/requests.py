@@ -15,8 +15,8 @@ from ..config import SCORE, ChainConfig, level_name, read_level
 from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
-from ..play.changes import read_chords, read_key
 from ..play.edits import Edits
+from ..play.harmony import read_chords, read_key
 from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session

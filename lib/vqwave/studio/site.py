@@ -30,8 +30,8 @@ from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
 from ..play import (
     blocks,
-    changes,
     controls,
+    harmony,
     labels,
     level,
     pitches,
@@ -160,8 +160,9 @@ class Site:
     """The files of a site by path. about: the data for the page."""
 
     def __init__(self, music, package=None):
-        self.codec, generators, sounds = music.chain_engines()
-        if sounds:
+        engines = music.chain_engines()
+        self.codec, generators = engines.codec, engines.generators
+        if engines.sounds:
             raise UserError(f"{generators[-1].config.name} reads sound, which a page does not play")
         self.sampled = levels_by_field([generator.config for generator in generators])
         self.composer = next((g for g in generators if g.config.level == SCORE), None)
@@ -193,7 +194,7 @@ class Site:
         chain, trained = music.chain, self.configs[0].labels
         absent = "guidance", "transpose", "stay", "mood", "begin", "weights"
         keys = [f"{letter}{accidental}{between}{mode}" for letter in "ABCDEFG"
-                for accidental in ("", "#", "b") for between in "- " for mode in score.SCALES]
+                for accidental in ("", "#", "b") for between in "- " for mode in harmony.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)
         about = {"rate": rate, "block": chain.block, "column": column,
                  "labels": list(trained.groups if trained else ())}
@@ -210,8 +211,8 @@ class Site:
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
                          if (control.sampled or control.slider) and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
-            "keys": {key: changes.read_key(key) for key in keys},
-            "key_draw": sampling.KEY_DRAW, "chords": score.CHORDS,
+            "keys": {key: harmony.read_key(key) for key in keys},
+            "key_draw": sampling.KEY_DRAW, "chords": harmony.CHORDS,
             "moods": controls.MOODS | {"no mood": controls.NO_MOOD},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
@@ -298,8 +299,9 @@ class Site:
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
                                "DENSITY_IN_CHORDS GOVERNED GOVERNOR MOST_PUSHED SAFEST "
                                "LEAST_ATTACKS ATTACKED "
-                               "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
-                               "COLDEST SUSTAINED KEY_AWAITED"),
+                               "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE BANNED COLDEST "
+                               "SUSTAINED"),
+            **constants(harmony, "OUTSIDE KEY_AWAITED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING QUIETEST"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -232,8 +232,7 @@ class Take:
                       and x.samples <= before.tape.samples), None)
         if saved is None:
             return None
-        stream = Stream.resume(saved.state, saved.engines.codec, saved.engines.generators,
-                               music=music)
+        stream = Stream.resume(saved.state, saved.engines, music=music)
         stream.set(edits=self.settings.edits)
         self.tape.rate = stream.sample_rate
         self.tape.append(audio.to_int16(before.tape.read(0, saved.samples)))
