@@ -151,10 +151,8 @@ NOTE, PEDAL = b"\0\x90\x3c\x40", b"\0\xb0\x40\x7f"
     (b"", "damaged"), (b"MThd", "damaged"), (bytes(20), "damaged"), (song(NOTE)[:-1], "damaged"),
     (song(NOTE, form=2), "independent songs"), (song(NOTE, division=0), "no beats"), (song(NOTE, division=0xE728), "no beats"),
     (song(b"\0\x3c\x40"), "damaged"), (song(b"\0\x90\x3c\xff"), "damaged"), (song(b"\0\xff\x51\1\0"), "damaged"),
-    (song(NOTE + b"\0\x3c\x40" * midi_files.MOST_NOTES), "more than 100,000 notes"), (song(PEDAL), "has no notes"),
-    (song(b"\0\xff\x01\0" * (midi_files.MOST_BYTES // 4)), "larger than 1 MB"),
-    (song(PEDAL + b"\0\x40\x7f" * 300_000), "more than 300,000 events"),
-    (song(*[PEDAL + b"\0\x40\x7f" * 60_000] * 5), "more than 300,000 events")])
+    (song(PEDAL), "has no notes"),
+    (song(b"\0\xff\x01\0" * (midi_files.MOST_BYTES // 4)), "larger than 1 MB")])
 def test_damaged_files_are_refused_and_the_size_of_all_tracks_together_is_limited(tmp_path, data, words):
     (tmp_path / "a.mid").write_bytes(data)
     with pytest.raises(UserError, match=f"^{tmp_path}/a.mid: [^\n]*{words}[^\n]*$"):

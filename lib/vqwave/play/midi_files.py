@@ -1,9 +1,9 @@
 """MIDI files: as scores, and from the notes of scores and recordings."""
 
 import io
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,13 +17,10 @@ from ..errors import UserError
 from ..io.files import atomic_write, check_place, printable, reason
 from .midi import NOTES_OFF, SOUND_OFF
 
-MOST_BYTES = 1_000_000
-MOST_NOTES, MOST_EVENTS = 100_000, 300_000
-"""The largest file that is read; the most notes, seven in each second of four hours; and the most
-events: the beginning, the end and a change of the pedal for each of these notes.
-"""
+MOST_BYTES, MOST_SECONDS = 1_000_000, 4 * 3600
+"""The largest and the longest file that is read."""
 PEDAL, RESET = 64, 121
-
+"""Controllers: the sustain pedal, and the end of all controllers."""
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
 VELOCITY_POWER = 4
@@ -36,8 +33,6 @@ EXACT = 5e-4
 """The largest error of a beat under the tempo of a file, in seconds."""
 SHORTEST_NOTE = SHORTEST_BEAT = 0.05
 """The shortest note and beat of a file that is read, in seconds. Shorter notes last as long."""
-MOST_SECONDS = 4 * 3600
-"""The longest file that is read, in seconds."""
 CHANGE_BELOW, CHANGE_ABOVE = 30.0, 200.0
 """Within these tempi, in beats per minute, a beat stays the same number of quarter notes."""
 ROUNDED = 1.02
@@ -90,10 +85,21 @@ class _Event(NamedTuple):
     message: Any
 
 
+@dataclass(eq=False)
+class _Note:
+    """first, last: ticks. released: its key is up, and the pedal holds it."""
+
+    first: int
+    last: int
+    pitch: int
+    velocity: int
+    track: int
+    released: bool = False
+
+
 def _parse(data: bytes) -> tuple[int, list[_Event], list[int]]:
     """(ticks of a quarter note, all events in order, the tick at which each track ends) of a file.
-    Raises `ValueError` unless the file is whole and within `MOST_BYTES`, `MOST_NOTES` and
-    `MOST_EVENTS`.
+    Raises `ValueError` unless the file is whole and within `MOST_BYTES`.
     """
     import mido
 
@@ -116,11 +122,6 @@ def _parse(data: bytes) -> tuple[int, list[_Event], list[int]]:
                 break
             events.append(_Event(tick, number, message))
         ends.append(tick)
-    if len(events) > MOST_EVENTS:
-        raise ValueError(f"it has more than {MOST_EVENTS:,} events")
-    if sum(event.message.type == "note_on" and event.message.velocity > 0
-           for event in events) > MOST_NOTES:
-        raise ValueError(f"it has more than {MOST_NOTES:,} notes")
     return file.ticks_per_beat, sorted(events, key=lambda event: event.tick), ends
 
 
@@ -129,7 +130,8 @@ def _score(quarter: int, events: list[_Event], track_ends: list[int]) -> Score:
     if not notes:
         raise UserError(f"has {'only drums' if strikes else 'no notes'}")
     clock = _Clock.of(quarter, events)
-    ticks, end_ticks, pitches, velocities = np.array(sorted(notes)).T
+    ticks, end_ticks, pitches, velocities = np.array(sorted(
+        (x.first, x.last, x.pitch, x.velocity) for x in notes)).T
     starts = clock.at(ticks)
     ends = np.maximum(clock.at(end_ticks), starts + SHORTEST_NOTE)
     strike_ticks, bands = np.array(sorted(strikes)).T
@@ -144,74 +146,44 @@ def _score(quarter: int, events: list[_Event], track_ends: list[int]) -> Score:
 
 
 def _perform(events: list[_Event], track_ends: list[int]
-             ) -> tuple[list[list[int]], set[tuple[int, int]]]:
-    """The notes of a file: [first tick, tick after the last, MIDI number, velocity] each. And the
-    attacks of these notes and of drums: (tick, band) each.
+             ) -> tuple[list[_Note], set[tuple[int, int]]]:
+    """The notes of a file, and the attacks of these notes and of drums: (tick, band) each. A note
+    ends when its key and the pedal are up, at another strike of its key, or with its track.
     """
-    channels = defaultdict(_Channel)
-    notes, strikes = [], set()
+    notes, strikes, pedals = [], set(), set()
+    channels: dict[int, list[_Note]] = defaultdict(list)  # what sounds in each
     for tick, track, message in events:
+        if message.type not in ("note_on", "note_off", "control_change"):
+            continue
+        channel, sounding = message.channel, channels[message.channel]
+        ended: list[_Note] = []
         if message.type == "control_change":
-            channels[message.channel].control(tick, message.control, message.value)
-        elif message.type == "note_off" or message.type == "note_on" and not message.velocity:
-            channels[message.channel].release(tick, message.note, track)
-        elif message.type == "note_on" and message.channel == DRUMS:
+            if message.control == PEDAL and message.value >= 64:
+                pedals.add(channel)
+            elif message.control in (PEDAL, RESET):
+                pedals.discard(channel)
+            elif message.control in (SOUND_OFF, NOTES_OFF):
+                for note in sounding:
+                    note.released = True
+                ended = sounding if message.control == SOUND_OFF else []
+        elif message.type == "note_on" and message.velocity and channel == DRUMS:
             strikes.add((tick, _band(message.note)))
-        elif message.type == "note_on":
+        elif message.type == "note_on" and message.velocity:
             strikes.add((tick, int(message.note > MIDDLE)))
-            notes.append([tick, track_ends[track], message.note, message.velocity])
-            channels[message.channel].strike(tick, track, notes[-1])
+            ended = [x for x in sounding
+                     if x.pitch == message.note and (x.released or x.track == track)]
+            notes.append(_Note(tick, track_ends[track], message.note, message.velocity, track))
+            sounding.append(notes[-1])
+        else:  # of this track, or else of another
+            held = [x for x in sounding if x.pitch == message.note and not x.released]
+            for note in sorted(held, key=lambda x: x.track != track)[:1]:
+                note.released = True
+        if channel not in pedals:
+            ended = ended or [x for x in sounding if x.released]
+        for note in [*ended]:
+            note.last = tick
+            sounding.remove(note)
     return notes, strikes
-
-
-class _Channel:
-    """What sounds in a channel. A note is a list as `_perform` has it, whose end is set here."""
-
-    def __init__(self):
-        self.pedal = False
-        self.sounding = defaultdict(dict)
-        """{MIDI number: {track: note}}: struck, and not released."""
-        self.sustained = defaultdict(list)
-        """{MIDI number: notes}: released while the pedal was down."""
-
-    def strike(self, tick: int, track: int, note: list[int]):
-        """Begin a note; it ends an earlier note of the same track, and sustained ones."""
-        earlier = self.sustained.pop(note[2], [])
-        if track in (sounding := self.sounding[note[2]]):
-            earlier.append(sounding[track])
-        _end(earlier, tick)
-        sounding[track] = note
-
-    def release(self, tick: int, pitch: int, track: int):
-        """End a note of this track, or else of another."""
-        sounding = self.sounding.get(pitch)
-        if not sounding:
-            return
-        note = sounding.pop(track if track in sounding else next(iter(sounding)))
-        if self.pedal:
-            self.sustained[pitch].append(note)
-        else:
-            _end([note], tick)
-
-    def control(self, tick: int, controller: int, value: int):
-        if controller == PEDAL:
-            self.pedal = value >= 64
-        elif controller == RESET:
-            self.pedal = False
-        elif controller in (SOUND_OFF, NOTES_OFF):
-            for pitch, sounding in self.sounding.items():
-                for track in list(sounding):
-                    self.release(tick, pitch, track)
-            self.sounding.clear()
-        if not self.pedal or controller == SOUND_OFF:
-            for notes in self.sustained.values():
-                _end(notes, tick)
-            self.sustained.clear()
-
-
-def _end(notes: Iterable[list[int]], tick: int):
-    for note in notes:
-        note[1] = tick
 
 
 class _Clock(NamedTuple):
@@ -361,21 +333,13 @@ def _grid(beats) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tempi(samples, ticks, sample_rate: int) -> Iterator[tuple[int, int]]:
-    """The changes of a file's tempo: (sample, microseconds per beat). Each tempo holds for as many
-    beats as possible.
+    """The changes of a file's tempo: (sample, microseconds per beat). A tempo lasts until a beat
+    would be wrong by `EXACT`.
     """
     times, places = samples / sample_rate, ticks / BEAT_TICKS
-    clock, begin, last = 0.0, 0, len(times) - 1
-    while begin < last:
-        least, most, end = 0.0, math.inf, begin  # of the beat's length
-        while end < last:
-            span = places[end + 1] - places[begin]
-            shortest, longest = ((times[end + 1] - clock + error) / span
-                                 for error in (-EXACT, EXACT))
-            if max(least, shortest) > min(most, longest):
-                break
-            least, most, end = max(least, shortest), min(most, longest), end + 1
-        tempo = min(round(1e6 * (least + most) / 2), LONGEST_BEAT)
-        yield samples[begin], tempo
-        clock += tempo / 1e6 * (places[end] - places[begin])
-        begin = end
+    clock, tempo = 0.0, 0
+    for i, beats in enumerate(np.diff(places)):
+        if abs(clock + tempo / 1e6 * beats - times[i + 1]) > EXACT:
+            tempo = min(round(1e6 * (times[i + 1] - clock) / beats), LONGEST_BEAT)
+            yield samples[i], tempo
+        clock += tempo / 1e6 * beats
