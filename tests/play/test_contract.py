@@ -86,4 +86,4 @@ def resumed(stream, music=None):
     stream.close()
     file.seek(0)
     with np.load(file, allow_pickle=False) as state:
-        return Stream.resume(state, stream._engines, music=music and stream._queued.music)
+        return Stream.resume(state, stream.queued, music=music and stream.queued.music)

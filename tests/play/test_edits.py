@@ -65,7 +65,7 @@ def test_an_edited_stream_resumes_and_a_jump_ends_its_edits(music):
                 np.testing.assert_array_equal(next(again), block)
         stream.set(jump=4)
         next(stream)
-        assert stream._steering.edits == Edits()
+        assert stream.steering.edits == Edits()
 
 
 @pytest.mark.parametrize("edits", [[], {"moved": []}, {"added": [[1, 2]]}, {"removed": [[-1, 60]]},

@@ -33,7 +33,7 @@ def with_a_score(shared):
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         next(stream)
-        return stream.state(), lambda state: Stream.resume(state, stream.queued_engines)
+        return stream.state(), lambda state: Stream.resume(state, stream.queued)
 
 
 @pytest.fixture(scope="module", params=["steered", "labels", "score"])
@@ -73,7 +73,7 @@ def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
     tune = Score(beats[2:], beats[2:] + 0.5, LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),
                  np.zeros(0, int), beats)
     with led(shared).stream(seed=3, begin=tune, intro=True) as stream:
-        again = Stream.resume(stream.state(), stream.queued_engines)
+        again = Stream.resume(stream.state(), stream.queued)
         np.testing.assert_array_equal(next(again), next(stream))
 
 

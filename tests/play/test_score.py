@@ -51,12 +51,12 @@ def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
         saved = stream.state()
         blocks = [next(stream) for _ in range(6)]
         notes = stream.notes()
-    for engines in (None, stream.queued_engines):
+    for engines in (None, stream.queued):
         with Stream.resume(saved, engines) as again:
             for block in blocks:
                 np.testing.assert_array_equal(next(again), block)
             assert again.notes() == notes
-            assert again.queued_engines.generators is stream.queued_engines.generators or not engines
+            assert again.queued.generators is stream.queued.generators or not engines
 
 
 def test_pieces_of_a_batch_equal_single_pieces(music):
@@ -450,7 +450,7 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             for _ in range(20):
                 next(stream)
             saved, blocks = stream.state(), [next(stream) for _ in range(3)]
-            with Stream.resume(saved, stream.queued_engines) as again:
+            with Stream.resume(saved, stream.queued) as again:
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
             notes = stream.notes(5 * RATE)

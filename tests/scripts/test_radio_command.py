@@ -38,7 +38,7 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
         streams = start("--vqvae-weights-dir", tiny_weights.codecs, "--stations", 3, "--generator-weights-dir", *folders)
         assert start.numbers == [1, 2, 3, 4, 5, 6]
         for folder in folders:
-            generators = streams[folder].queued_engines.generators
+            generators = streams[folder].queued.generators
             assert {engine.weight_set.folder for engine in generators} == {Path(folder)}
 
 

@@ -235,7 +235,7 @@ def open_stream(args, music, options: dict, past: float = 0.0):
     stream = music.stream(seed=seed, past=past, score=score, **options)
     change = {name: getattr(args, name) for name in SCORE_OPTIONS
               if getattr(args, name) is not None}
-    stream.check(stream.queued_engines, **change)
+    stream.check(stream.queued, **change)
     changes = [(0, change)] if change else []
     if session:
         session.check(stream)

@@ -22,7 +22,6 @@ from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
 from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
-from .sampling import choose_sampling
 from .score import ScoreLevel, ScoreState, opening_score
 
 
@@ -31,8 +30,7 @@ class Engines:
     """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
 
     sounds: by level, the codecs of the levels whose sound a generator reads. music: the `VQWave`
-    that made the engines, or None. label: see `choose_labels`. sampling: see
-    `choose_sampling`, after a jump to other weights.
+    that made the engines, or None. label: see `choose_labels`. sampling: see `choose_sampling`.
     """
 
     codec: Any
@@ -40,7 +38,7 @@ class Engines:
     sounds: Mapping[int, Any] = field(default_factory=dict)
     music: Any = None
     label: np.ndarray | None = None
-    sampling: Mapping[str, Sampling] | None = None
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
 
     @property
     def parts(self) -> list:
@@ -48,11 +46,14 @@ class Engines:
         return [self.codec, *self.generators, *self.sounds.values()]
 
     @classmethod
-    def of_parts(cls, parts: Sequence, music, label: np.ndarray | None) -> Self:
-        """The inverse of `parts`."""
+    def of_parts(cls, parts: Sequence, music, state: "ChainState") -> Self:
+        """The inverse of `parts`. state: of the chain that plays."""
         codec, *others = parts
         sounds = {x.config.level: x for x in others if isinstance(x.config, CodecConfig)}
-        return cls(codec, others[: len(others) - len(sounds)], sounds, music, label)
+        generators = others[: len(others) - len(sounds)]
+        return cls(codec, generators, sounds, music, state.label,
+                   {level_name(generator.config.level): level.sampling
+                    for generator, level in zip(generators, state.levels, strict=True)})
 
     @property
     def configs(self) -> list:
@@ -114,7 +115,7 @@ class ChainState:
     original: np.ndarray | None = None
 
 
-def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[str, Sampling],
+def start_chain(engines: Engines, options: Options, seed: int,
                 begin: Prompt | Variation | Score | None = None, skip: bool = False
                 ) -> ChainState:
     """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
@@ -149,7 +150,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                 score, batch, config.books, rate, recorded=isinstance(begin, Prompt),
                 intro=options.intro)
         state.levels.append(kind.start(
-            generator, batch, sampling[level_name(config.level)], label, options.log_probs,
+            generator, batch, engines.sampling[level_name(config.level)], label, options.log_probs,
             **opening.get(config.level, {})))
         if config.hears:
             state.sounds.append(SoundState(codes=np.zeros((batch, 0, 1), np.float32)))
@@ -204,14 +205,8 @@ class Chain:
         return Level(generator, self.buffers, state, seed, options.block, steering, least,
                      kept=round(options.past * self.sample_rate / size), sound=sound)
 
-    @property
-    def sampling(self) -> dict[str, Sampling]:
-        """How each level draws, by its name."""
-        return {level_name(level.level): level.state.sampling for level in self.levels}
-
-    def set_sampling(self, chosen: Sampling | Mapping):
-        """Change the sampling from each level's next block on; chosen: see `choose_sampling`."""
-        sampling = choose_sampling([x.config for x in self.levels], chosen, self.sampling)
+    def set_sampling(self, sampling: Mapping[str, Sampling]):
+        """Change the sampling from each level's next block on."""
         for level in self.levels:
             level.set_sampling(sampling[level_name(level.level)])
 

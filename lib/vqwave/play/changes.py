@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import SCORE, read_level, validate
+from ..config import SCORE, Sampling, read_level, validate
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
@@ -31,7 +31,7 @@ class Change:
     seed of the piece. label: see `labels.read_labels`. engines: after a jump to other weights.
     """
 
-    sampling: Any = None
+    sampling: Mapping[str, Sampling] | None = None
     loudness: float | None = None
     transpose: float | None = None
     hold: float | None = None
@@ -47,7 +47,8 @@ class Change:
 def engines_after(change: Change, engines: Engines) -> Engines:
     """The engines after a change."""
     engines = change.engines or engines
-    return engines if change.label is None else replace(engines, label=change.label)
+    values = {"label": change.label, "sampling": change.sampling}
+    return replace(engines, **{name: x for name, x in values.items() if x is not None})
 
 
 def check_block(block: int, configs) -> int:
@@ -109,7 +110,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             change.pop("weights"), change.pop("sampling", None), engines, options)
     configs = engines.configs
     if "sampling" in change:
-        choose_sampling(configs, change["sampling"])
+        change["sampling"] = choose_sampling(configs, change["sampling"], engines.sampling)
     if "label" in change:
         change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
     if "freeze" in change:

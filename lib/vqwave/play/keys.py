@@ -45,7 +45,7 @@ class Keys:
 
         Values are {control: {level: value}}. The level is None if a control has only one value.
         """
-        samplings, sampled = self.stream.queued_sampling, self.stream.sampled
+        samplings, sampled = self.stream.sampling, self.stream.sampled
         self._levels = list(samplings)
         self._level = None  # the level that keys change; None: all
         self._controls = {name: control for name, control in controls.CONTROLS.items()
@@ -55,7 +55,7 @@ class Keys:
             name: {level: getattr(samplings[level], name) for level in sampled[name]}
             if control.sampled else {None: control.default}
             for name, control in self._controls.items()}
-        self._first["stay"] = {None: self.stream.stay}
+        self._first["stay"] = {None: self.stream.steering.stay}
         self._sounds = [level for level in self._levels if level != "score"]
         self._first["freeze"] = dict.fromkeys(self._sounds, 0.0)
         # The stream keeps the values that are not of its levels.

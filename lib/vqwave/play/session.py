@@ -76,7 +76,7 @@ class Session(Config):
 
     def check(self, stream):
         """Check every change against a new `Stream`. A `UserError` says the change's number."""
-        engines = stream.queued_engines
+        engines = stream.queued
         for i, (sample, change) in enumerate(self.changes, 1):
             try:
                 if change.get("hold") and not sample:

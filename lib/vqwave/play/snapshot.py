@@ -175,4 +175,4 @@ class Snapshot:
             if (saved.checksum, saved.engine) != (part.weight_set.checksum, part.engine):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {saved.name}")
-        return Engines.of_parts(parts, music or given and given.music, self.chain.label)
+        return Engines.of_parts(parts, music or given and given.music, self.chain)

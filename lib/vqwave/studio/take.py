@@ -251,7 +251,7 @@ class Take:
             if not live or live[-1][0] < now:
                 planned = sum(sample < now for sample, _ in self.log.planned)
                 self.states.append(Saved(now, stream.steps[1], planned, len(live),
-                                         stream.state(), stream.queued_engines))
+                                         stream.state(), stream.queued))
 
     def messages(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes",
@@ -340,7 +340,7 @@ class Take:
             if len(self.log.ordered()) + len(self._waiting) >= limits.MOST_CHANGES:
                 raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another.")
             if change.bar and stream.has_score:
-                stream.check(stream.queued_engines, **keywords)
+                stream.check(stream.queued, **keywords)
                 self._waiting.append(keywords)
                 return {}
             sample = stream.set(**keywords)
