@@ -14,7 +14,7 @@ class BuildWithGraphs(build_py):
         super().run()
         if not self.editable_mode:
             sys.path.insert(0, str(ROOT / "lib"))
-            from vqwave.onnx.packing import fill_wheel
+            from vqwave.export.packing import fill_wheel
 
             fill_wheel(Path(self.build_lib) / "vqwave" / "shipped", ROOT)
 

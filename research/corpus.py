@@ -170,12 +170,12 @@ class Corpus:
               ) -> list[tuple[manifest.Track, np.ndarray]]:
         """[(track, codes int32 [frames, books])] of each variant, from the cache of trainings."""
         stderr.import_keras()
-        from vqwave.nn import codec
+        from vqwave.codecs import codec_layer
 
         weight_set = self.music.weight_set(self.music.chain.codecs[level])
         pairs = [(t, v) for t in tracks for v in variants if v.samples(t) > 0]
         encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, SilentReporter(),
-                                      codec.load_encoder)
+                                      codec_layer.load_encoder)
         return [(track, codes.read_frames(path, 0, count, weight_set.config.books))
                 for (track, _), (path, count) in zip(pairs, encoded, strict=True)]
 

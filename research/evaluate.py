@@ -5,9 +5,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from vqwave import cli, config, progress
+from vqwave import cli, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
+from vqwave.generators import Sampling
 from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import api
 from vqwave.report import fad
@@ -38,7 +39,7 @@ def parser():
                         help="the level where the chain ends (default: its own)")
     for name in SAMPLING:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="X",
-                            type=cli.field(config.Sampling, name),
+                            type=cli.field(Sampling, name),
                             help="of every level (default: the generators' own)")
     parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1, 2, 3], metavar="S",
                         help="a piece is generated for each")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vqwave.codecs import CodecConfig
 from vqwave.commands import arguments
-from vqwave.config import CodecConfig
 from vqwave.errors import UserError
 from vqwave.io import audio, defaults, manifest, weights
 from vqwave.io.files import printable

@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from vqwave import cli, config
+from vqwave import cli
 from vqwave.io.files import CHECKOUT
+from vqwave.levels import parse_yaml
 
 
 class Mutant(NamedTuple):
@@ -27,7 +28,7 @@ class Mutant(NamedTuple):
 
 def read_mutants() -> list[Mutant]:
     path = Path(__file__).with_suffix(".yml")
-    return [Mutant(**values) for values in config.parse_yaml(path.read_bytes(), path)]
+    return [Mutant(**values) for values in parse_yaml(path.read_bytes(), path)]
 
 
 def survives(mutant: Mutant) -> str:

@@ -16,10 +16,10 @@ import numpy as np
 
 from vqwave import cli, progress
 from vqwave.commands import arguments
-from vqwave.config import SCORE
 from vqwave.data import scores
 from vqwave.io import audio, labels
 from vqwave.io.files import printable
+from vqwave.levels import SCORE
 from vqwave.play import api
 from vqwave.play.stream import AS_COMPOSED
 from vqwave.report import fad

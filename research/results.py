@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vqwave import config, machine
+from vqwave import machine
 from vqwave.commands import arguments
 from vqwave.errors import UserError
 from vqwave.io import splits
 from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
+from vqwave.levels import load_yaml
 from vqwave.play import engine
 from vqwave.report import tables
 
@@ -28,7 +29,7 @@ BOUND = re.compile(rf"({_BOUND})(?: \(fresh ({_BOUND})\))?")
 
 def read_targets(path) -> dict[str, dict[str, str]]:
     """{figure: {"must": bound, "aim": bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
-    targets = config.load_yaml(path)
+    targets = load_yaml(path)
     for name, bounds in targets.items():
         texts = bounds.items() if isinstance(bounds, dict) else ()
         if not texts or not all(kind in ("must", "aim") and BOUND.fullmatch(str(text))

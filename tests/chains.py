@@ -5,14 +5,15 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 
-from vqwave import config as configs
-from vqwave.config import SCORE, Sampling
-from vqwave.config.roll import BANDS
+from vqwave.codecs.codec_layer import Codec
+from vqwave.generators import Sampling
+from vqwave.generators.composer import BANDS
+from vqwave.generators.generator_layer import Generator
+from vqwave.generators.sampler_layer import keep_likeliest
 from vqwave.io import weights
-from vqwave.nn.codec import Codec
-from vqwave.nn.generator import Generator
-from vqwave.nn.sampler import keep_likeliest
+from vqwave.levels import SCORE, dump_yaml, load_yaml, replace, to_dict
 from vqwave.play.sampling import loop_settings
+from vqwave.presets import load_preset
 
 
 def quantizer(books=1):
@@ -54,8 +55,8 @@ def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
     values = {"schema": 2,
               "chain": {"sample_rate": sample_rate, "block": block, "end": end, "levels": levels},
               "codecs": codecs, "generators": generators}
-    path.write_text(configs.dump_yaml(values), encoding="utf-8")
-    return configs.preset(path)
+    path.write_text(dump_yaml(values), encoding="utf-8")
+    return load_preset(path)
 
 
 def save_codec(folder, config):
@@ -87,8 +88,8 @@ def save_generator(folder, config, spread=1.0):
 
 def save_levels(folder, chain, count=1):
     """Save the first levels of a chain beside weights."""
-    levels = [configs.to_dict(level) for level in chain.levels[:count]]
-    weights.save_chain(folder, configs.replace(chain, levels=levels, end=None))
+    levels = [to_dict(level) for level in chain.levels[:count]]
+    weights.save_chain(folder, replace(chain, levels=levels, end=None))
 
 
 PARTS = "rain/01", "rain/02", "wind/01"
@@ -98,15 +99,15 @@ COMPOSER = {"level": SCORE, "books": 20, "num_codes": 6,
 
 def with_score(preset, path):
     """The chain of a preset led by a score, written to `path`."""
-    values = configs.load_yaml(preset.name)
+    values = load_yaml(preset.name)
     top = values["chain"]["levels"][0]["generator"]
     values["chain"]["levels"].insert(0, {"level": "score", "generator": "score"})
     values["generators"] |= {"score": COMPOSER}
     values["generators"][top]["conditions"] = [
         {"kind": "score", "books": 20, "channels": 8, "dilations": [1, 2]},
         {"kind": "labels", "of": "part", "names": [*PARTS], "channels": 4}]
-    path.write_text(configs.dump_yaml(values), encoding="utf-8")
-    return configs.preset(path)
+    path.write_text(dump_yaml(values), encoding="utf-8")
+    return load_preset(path)
 
 
 def save_chain(root, preset, spread=1.0):

@@ -101,7 +101,7 @@ def export_quickly():
     """From here on, exports of this process go without tf2onnx's optimizer, which takes half of the
     time. Such graphs need a cache of their own.
     """
-    from vqwave.onnx import export
+    from vqwave.export import export
 
     keras_graph = export.keras_graph
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from commands import export_quickly, fork_workers, train_eagerly
 
-from vqwave import config as configs
+from vqwave.presets import load_preset
 
 # With `pytest -n` each worker has its own cores: on shared cores the threads of several
 # TensorFlows wait for each other.
@@ -118,7 +118,7 @@ def make_tiny_weights(root):
     folders.codecs.mkdir()
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)
-    preset = configs.preset("tiny")
+    preset = load_preset("tiny")
     for level in preset.chain.sizes:
         save_codec(folders.codecs, preset.codec(level))
         save_generator(folders.generators, preset.generator(level))

@@ -1,4 +1,5 @@
-from vqwave import config as configs
+from vqwave.levels import dump_yaml, to_dict
+from vqwave.presets import load_preset
 
 CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
          "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8, "kernel_books": 51}}
@@ -31,11 +32,11 @@ def smaller(preset, path):
         return model | {"num_codes": 16, "core": core, "conditions": conditions}
 
     def role(names, shrink):
-        return {name: shrink(configs.to_dict(preset.models[name])) for name in names}
+        return {name: shrink(to_dict(preset.models[name])) for name in names}
 
     chain = preset.chain
-    path.write_text(configs.dump_yaml({
-        "chain": configs.to_dict(chain), "data": configs.to_dict(preset.data),
+    path.write_text(dump_yaml({
+        "chain": to_dict(chain), "data": to_dict(preset.data),
         "codecs": role(chain.codecs.values(), codec),
         "generators": role(chain.generators.values(), generator)}), encoding="utf-8")
-    return configs.preset(path)
+    return load_preset(path)

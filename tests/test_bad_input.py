@@ -32,9 +32,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prepared import data_folder, music
 
-from vqwave import config as configs
+from vqwave.codecs import CodecConfig
 from vqwave.errors import UserError
+from vqwave.generators import GeneratorConfig
 from vqwave.io import audio, files, manifest, weights
+from vqwave.levels import Config, ConfigError, TrainingConfig, load_yaml, override
+from vqwave.presets import load_preset
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing hangs
@@ -235,9 +238,9 @@ def leaves(kind, path=()):
             while typing.get_origin(inner) in (typing.Annotated, typing.Union, types.UnionType):
                 inner = typing.get_args(inner)[0]
             yield (*path, name), tuple
-            if isinstance(inner, type) and issubclass(inner, configs.Config):
+            if isinstance(inner, type) and issubclass(inner, Config):
                 yield from leaves(inner, (*path, name, 0))
-        elif isinstance(hint, type) and issubclass(hint, configs.Config):
+        elif isinstance(hint, type) and issubclass(hint, Config):
             yield (*path, name), dict
             yield from leaves(hint, (*path, name))
         else:
@@ -250,8 +253,8 @@ def nested(path, value):
     return value
 
 
-KEYS = [(kind, path, hint) for kind in (configs.CodecConfig, configs.GeneratorConfig,
-                                        configs.TrainingConfig)
+KEYS = [(kind, path, hint) for kind in (CodecConfig, GeneratorConfig,
+                                        TrainingConfig)
         for path, hint in leaves(kind)]
 
 
@@ -259,10 +262,10 @@ def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
     named = {".".join(map(str, path)) for _, path, _ in KEYS}
     assert {"quantizer.num_codes", "stages.0.stride", "adversary.discriminators.0.n_fft",
             "conditions.0.dilations", "head.kind", "steps"} <= named
-    preset = configs.preset("compact")
-    bases = {configs.CodecConfig: preset.codec("vqvae_128"),
-             configs.GeneratorConfig: preset.generator("generator_8"),
-             configs.TrainingConfig: preset.trainings["vqvae_8"]}
+    preset = load_preset("compact")
+    bases = {CodecConfig: preset.codec("vqvae_128"),
+             GeneratorConfig: preset.generator("generator_8"),
+             TrainingConfig: preset.trainings["vqvae_8"]}
     for kind, path, hint in KEYS:
         wrong = ["words", {"a": 1}, float("nan"), [["x"]], -7, 10**400, float("-inf"), True, "a\n" * 999]
         if hint is str:
@@ -270,8 +273,8 @@ def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
         elif hint is bool:
             wrong.remove(True)
         for value in wrong:
-            with pytest.raises(configs.ConfigError) as caught:
-                configs.override(bases[kind], nested(path, value), "f.yml")
+            with pytest.raises(ConfigError) as caught:
+                override(bases[kind], nested(path, value), "f.yml")
             message = str(caught.value)
             assert "\n" not in message and len(message) < 400 and message.startswith("f.yml: ")
             # The field that has kinds names a wrong kind, or a value that has none.
@@ -302,10 +305,10 @@ def one_line_or(call, *names):
 def codec_set(tmp_path_factory):
     """A weights set of a codec, of made-up numbers; returns its folder and what its YAML holds."""
     folder = tmp_path_factory.mktemp("set")
-    config = configs.preset("tiny").codec("vqvae_8")
+    config = load_preset("tiny").codec("vqvae_8")
     parts = {part: {"layer/kernel": np.ones((2, 3), "f4")} for part in weights.WEIGHT_PARTS["codec"]}
     weights.save(folder, config.name, "best", parts, config, {"epoch": 1, "step": 2})
-    return folder, configs.load_yaml(weights.config_path(folder, config.name, "best"))
+    return folder, load_yaml(weights.config_path(folder, config.name, "best"))
 
 
 def test_any_description_of_a_weights_set_is_read_or_refused_in_one_line(codec_set):

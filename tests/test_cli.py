@@ -106,7 +106,8 @@ def test_a_full_disk_under_stdout_is_one_line_and_code_2(tmp_path):
 
 
 def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():
-    from vqwave.config import Sampling, TrainingConfig
+    from vqwave.generators import Sampling
+    from vqwave.levels import TrainingConfig
 
     top_p, top_k, offsets = (cli.field(config, name) for config, name in (
         (Sampling, "top_p"), (Sampling, "top_k"), (TrainingConfig, "offsets")))

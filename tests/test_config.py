@@ -7,11 +7,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqwave import config as configs
-from vqwave.config import ConfigError, DataConfig, Split, validate, validate_model
 from vqwave.errors import UserError
+from vqwave.generators import validate_model
+from vqwave.levels import (
+    ConfigError,
+    DataConfig,
+    Split,
+    dump_yaml,
+    fields,
+    load_yaml,
+    replace,
+    to_dict,
+    validate,
+)
+from vqwave.presets import load_preset, preset_names
 
-PRESETS = {name: configs.preset(name) for name in configs.preset_names()}
+PRESETS = {name: load_preset(name) for name in preset_names()}
 COMPACT = PRESETS["compact"]
 CODEC, GENERATOR = COMPACT.codec("vqvae_8"), COMPACT.generator("generator_8")
 
@@ -23,15 +34,15 @@ def write(tmp_path, text):
 
 
 def override(base, text, who="f.yml"):
-    return configs.override(base, yaml.safe_load(text), who)
+    return fields.override(base, yaml.safe_load(text), who)
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_models_of_a_preset_survive_yaml(preset):
     for config in preset.models.values():
-        again = yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))
+        again = yaml.safe_load(dump_yaml(to_dict(config)))
         assert validate_model(again) == validate(type(config), again) == config
-        assert configs.override(config, again, "") == configs.replace(config) == config
+        assert fields.override(config, again, "") == replace(config) == config
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -54,8 +65,8 @@ def test_the_models_of_a_preset_form_its_chain(preset):
 
 def test_a_preset_may_stand_on_another(tmp_path):
     path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: 40}}}\n")
-    wider, tiny = configs.preset(path), PRESETS["tiny"]
-    assert wider.generator(8) == configs.override(tiny.generator(8), {"core": {"units": 40}}, "")
+    wider, tiny = load_preset(path), PRESETS["tiny"]
+    assert wider.generator(8) == fields.override(tiny.generator(8), {"core": {"units": 40}}, "")
     assert wider.codec(8) == tiny.codec(8) and wider.about == "wider"
 
 
@@ -92,20 +103,20 @@ def test_a_preset_that_disagrees_with_itself_is_refused_by_name(tmp_path):
     for old, new, message in WRONG_PRESETS:
         path = write(tmp_path, SMALL.replace(old, new, 1))
         with pytest.raises(ConfigError, match=message) as caught:
-            configs.preset(path)
+            load_preset(path)
         assert str(path) in str(caught.value)
-    assert configs.preset(write(tmp_path, SMALL)).chain.sizes == (16, 8)
+    assert load_preset(write(tmp_path, SMALL)).chain.sizes == (16, 8)
 
 
 def test_more_codes_a_frame_than_a_generator_draws_name_the_codec(tmp_path):
     text = "schema: 2\nbase: spectrogram_rvq\ncodecs: {vqvae_2048: {quantizer: {kind: residual, books: 8}}}\n"
     with pytest.raises(ConfigError, match="generator_2048 takes at most 64 codes a frame, and vqvae_2048 makes 80"):
-        configs.preset(write(tmp_path, text))
+        load_preset(write(tmp_path, text))
 
 
 def test_a_level_may_have_no_generator(tmp_path):
     text = SMALL.replace("codec: c, generator: d", "codec: c").replace(", d: {}", "")
-    half = configs.preset(write(tmp_path, text))
+    half = load_preset(write(tmp_path, text))
     assert half.chain.sizes == (16, 8) and half.chain.names == ["a", "c", "b"]
     assert half.chain.generators == {16: "b"} and half.chain.can_generate
     for generator_of in (half.chain.generator, half.generator):
@@ -114,13 +125,13 @@ def test_a_level_may_have_no_generator(tmp_path):
     vae = "[{stride: 16, channels: 4}], quantizer: {kind: gaussian, dim: 6}"
     text = SMALL.replace("[{stride: 16, channels: 4}]", vae)
     with pytest.raises(ConfigError, match="b needs codes, but a has a quantizer of gaussian"):
-        configs.preset(write(tmp_path, text))
+        load_preset(write(tmp_path, text))
     # The generator below has no codes to read.
     text = text.replace("codec: a, generator: b", "codec: a").replace("b: {}, ", "")
     with pytest.raises(ConfigError, match="d needs codes, but a has a quantizer of gaussian"):
-        configs.preset(write(tmp_path, text))
+        load_preset(write(tmp_path, text))
     text = text.replace("d: {}", "d: {conditions: []}")
-    alone = configs.preset(write(tmp_path, text))
+    alone = load_preset(write(tmp_path, text))
     assert not alone.chain.can_generate
     codec = alone.codec("a")
     assert (codec.has_codes, codec.frame_width, codec.frame_dtype) == (False, 6, "float32")
@@ -135,7 +146,7 @@ def test_an_unknown_model_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
     with pytest.raises(ConfigError, match="'huge'; there are compact, .*, tiny"):
-        configs.preset("huge")
+        load_preset("huge")
     with pytest.raises(UserError, match="no level is called '64'; there are 512x, 128x, 32x, 8x"):
         COMPACT.chain.check_level(64)
 
@@ -166,8 +177,8 @@ def test_an_unknown_key_is_refused_with_the_nearest():
 
 def test_override_changes_only_given_keys_and_another_kind_resets_the_rest():
     config = override(CODEC, "quantizer: {num_codes: 256}\nloss: {mel: 3}")
-    assert config.quantizer == configs.replace(CODEC.quantizer, num_codes=256)
-    assert config.loss == configs.replace(CODEC.loss, mel=3.0)
+    assert config.quantizer == replace(CODEC.quantizer, num_codes=256)
+    assert config.loss == replace(CODEC.loss, mel=3.0)
     other = override(config, "quantizer: {kind: residual, books: 2}").quantizer
     assert (other.kind, other.books, other.num_codes) == ("residual", 2, 1024)
 
@@ -275,7 +286,7 @@ WRONG_GENERATORS = [
 def test_impossible_generators_are_refused():
     for values, message in WRONG_GENERATORS:
         with pytest.raises(ConfigError, match=message):
-            configs.override(GENERATOR, values, "f.yml")
+            fields.override(GENERATOR, values, "f.yml")
 
 
 @pytest.mark.parametrize("content", [
@@ -288,7 +299,7 @@ def test_a_file_that_holds_no_mapping_is_refused_by_name(content, tmp_path):
     path = tmp_path / "broken.yml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="broken.yml"):
-        configs.load_yaml(path)
+        load_yaml(path)
 
 
 LAUGHS = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))])
@@ -308,15 +319,15 @@ def test_a_file_that_would_unfold_is_refused_in_one_short_line(tmp_path, text, m
     path = tmp_path / "bomb.yml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"bomb.yml: .*{message}") as caught:
-        configs.load_yaml(path)
+        load_yaml(path)
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
 
 
 def test_values_that_share_a_list_are_written_without_an_alias(tmp_path):
     shared = [[1, 2], {"b": 3}]
     path = tmp_path / "shared.yml"
-    path.write_text(configs.dump_yaml({"a": shared, "c": shared}))
-    assert configs.load_yaml(path) == {"a": shared, "c": shared}
+    path.write_text(dump_yaml({"a": shared, "c": shared}))
+    assert load_yaml(path) == {"a": shared, "c": shared}
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
@@ -324,4 +335,4 @@ def test_any_file_gives_a_mapping_or_a_config_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.yml"
     path.write_bytes(content)
     with contextlib.suppress(ConfigError):
-        assert isinstance(configs.load_yaml(path), dict)
+        assert isinstance(load_yaml(path), dict)

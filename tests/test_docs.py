@@ -185,7 +185,7 @@ def test_shell_programs_accept_every_command_shown(page):
 
 @for_each(PAGES)
 def test_python_examples_use_only_existing_names(page):
-    """Methods, attributes and keywords; tests/onnx/test_export.py runs the program in onnx.md."""
+    """Methods, attributes and keywords; tests/export/test_export.py runs the program in onnx.md."""
     from vqwave.play.api import VQWave, load
     from vqwave.play.stream import Stream
 

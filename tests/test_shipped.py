@@ -9,11 +9,13 @@ import pytest
 from research.evaluators.health import find_repeats, is_faulty
 
 import vqwave
-from vqwave import config
+from vqwave.codecs import LossConfig
 from vqwave.errors import UserError
+from vqwave.export import export, packing
 from vqwave.io import weights
-from vqwave.onnx import export, packing
+from vqwave.levels import replace
 from vqwave.play.controls import CONTROLS
+from vqwave.presets import DEFAULT_PRESET, load_preset
 from vqwave.report.health import find_faults, measure
 from vqwave.studio.take import WILDEST
 
@@ -58,10 +60,10 @@ def test_the_default_chain_ships_the_graphs_of_its_weights():
 
 def test_shipped_weights_match_their_preset():
     """But for the adversaries and the flux, which the decoders met when their codes were learnt."""
-    preset = config.preset()
+    preset = load_preset()
     assert preset.chain == CHAIN
     for name in CHAIN.codecs.values():
-        shipped, described = (config.replace(model, adversary=None, loss=config.LossConfig())
+        shipped, described = (replace(model, adversary=None, loss=LossConfig())
                               for model in (weights.find(CODECS, name).config,
                                             preset.models[name]))
         assert shipped == described
@@ -73,12 +75,12 @@ def test_shipped_weights_match_their_preset():
 def test_the_shipped_preset_loads_the_shipped_weights(tmp_path, monkeypatch):
     """Where nothing else was trained as that."""
     monkeypatch.chdir(tmp_path)
-    music = vqwave.load(preset=config.DEFAULT_PRESET)
+    music = vqwave.load(preset=DEFAULT_PRESET)
     assert music.chain == CHAIN
     assert {music.weight_set(name).folder for _, name in SHIPPED} == {CODECS, GENERATORS}
-    (tmp_path / weights.GENERATORS / config.DEFAULT_PRESET).mkdir(parents=True)
+    (tmp_path / weights.GENERATORS / DEFAULT_PRESET).mkdir(parents=True)
     with pytest.raises(UserError, match="weights/vqwave: no weights of vqvae_512, of preset vqwave"):
-        vqwave.load(preset=config.DEFAULT_PRESET).weight_set("vqvae_512")
+        vqwave.load(preset=DEFAULT_PRESET).weight_set("vqvae_512")
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():

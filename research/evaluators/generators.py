@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqwave.config import SCORE
 from vqwave.data.codes import CodeTrack, unigram_bits
 from vqwave.data.windows import Span, Window
 from vqwave.errors import UserError
 from vqwave.io.labels import index_of
+from vqwave.levels import SCORE
 from vqwave.play.engine import GeneratorEngine
 
 from ..corpus import cached

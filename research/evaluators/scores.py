@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vqwave.config import SCORE
-from vqwave.config.roll import BANDS, STEPS_PER_BEAT, STEPS_PER_SECOND, STRUCK
 from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
 from vqwave.data.windows import Span
 from vqwave.dsp import beats, transcription
+from vqwave.dsp.beats import STEPS_PER_BEAT
+from vqwave.generators.composer import BANDS, STEPS_PER_SECOND, STRUCK
+from vqwave.levels import SCORE
 from vqwave.play.controls import Steering
 from vqwave.play.labels import choose_labels, known_labels, labels_of_section
 from vqwave.play.score import ScoreLevel, ScoreState

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from prepared import RecordingReporter, data_folder, music
 
+from vqwave.codecs.codec_layer import load_codec, load_encoder
 from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
 from vqwave.io import audio, manifest, weights
-from vqwave.nn.codec import load_codec, load_encoder
 
 NAME = "vqvae_32"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vqwave.config.roll import BANDS, SOUNDING, STRUCK
 from vqwave.data import form
+from vqwave.generators.composer import BANDS, SOUNDING, STRUCK
 
 
 def section(seed: int, semitones: int = 40) -> np.ndarray:

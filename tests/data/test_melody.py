@@ -1,7 +1,7 @@
 import numpy as np
 
-from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.data import melody
+from vqwave.generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 
 BOOKS = 20 + BANDS
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from prepared import data_folder
 
-from vqwave.config.conditions import ScoreAbove
-from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.data import scores
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats, transcription
 from vqwave.dsp.levels import levels_around
-from vqwave.nn.conditions import RollFeatures
+from vqwave.generators import ScoreAbove
+from vqwave.generators.composer import BANDS, SILENT, SOUNDING, STRUCK
+from vqwave.generators.score_above_layer import RollFeatures
 
 RATE = 22050
 

@@ -3,20 +3,21 @@ import numpy as np
 import pytest
 from prepared import music
 
-from vqwave import config as configs
+from vqwave.codecs import CodecConfig, LossConfig
+from vqwave.codecs.codec_layer import Codec
 from vqwave.data import vocoders
 from vqwave.dsp import spectrum
 from vqwave.io import weights
-from vqwave.nn.codec import Codec
-from vqwave.nn.frontends import FRONT_ENDS
+from vqwave.levels import validate
+from vqwave.levels.kinds import layer_of
 from vqwave.play import engine
 
-UNHEARD = dict.fromkeys(configs.LossConfig.audio_terms, 0.0)
+UNHEARD = dict.fromkeys(LossConfig.audio_terms, 0.0)
 
 
 def codec(mels=8, steps=3, **more):
     """A codec of spectrograms as pictures, 64 samples a code, with a head of griffin_lim."""
-    return configs.validate(configs.CodecConfig, {
+    return validate(CodecConfig, {
         "name": "vqvae_64", "sample_rate": 22050, "loss": UNHEARD,
         "front_end": {"kind": "spectrogram", "hop": 16, "n_fft": 64, "mels": mels},
         "stages": [{"stride": 16, "channels": 4, "dilations": [1]},
@@ -33,7 +34,7 @@ def sized(mels, steps, hop=256, n_fft=1024):
 
 
 def levels_of(config, audio):
-    seen = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)(audio)
+    seen = layer_of(config.front_end)(config.front_end, config.sample_rate)(audio)
     return np.asarray(seen).reshape(len(audio), -1)
 
 

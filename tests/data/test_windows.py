@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import config as configs
-from vqwave.config import TrainingConfig
 from vqwave.data.windows import (
     AudioWindows,
     Batches,
@@ -19,7 +17,9 @@ from vqwave.data.windows import (
     Window,
 )
 from vqwave.errors import UserError
+from vqwave.generators import CodesAbove, GeneratorConfig, SoundAbove
 from vqwave.io import audio, manifest
+from vqwave.levels import TrainingConfig
 
 LENGTH = 2048
 
@@ -177,8 +177,8 @@ def test_a_performance_stands_beside_the_sound_of_its_frames(folder):
 
 
 RATIO = 4
-CONFIG = configs.GeneratorConfig(name="generator_128", level=128, num_codes=4096, conditions=[
-    configs.CodesAbove(level=512, num_codes=1024, dilations=(1, 2))])
+CONFIG = GeneratorConfig(name="generator_128", level=128, num_codes=4096, conditions=[
+    CodesAbove(level=512, num_codes=1024, dilations=(1, 2))])
 
 
 @pytest.fixture
@@ -266,8 +266,8 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     frames = np.arange(40)[:, None] + 100 * np.arange(3)
     (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())
-    config = configs.GeneratorConfig(name="g", level=128, num_codes=300, books=3, conditions=[
-        configs.CodesAbove(level=512, num_codes=80, books=2, dilations=(1,))])
+    config = GeneratorConfig(name="g", level=128, num_codes=300, books=3, conditions=[
+        CodesAbove(level=512, num_codes=80, books=2, dilations=(1,))])
     dataset = CodeWindows([CodeTrack(tmp_path / "f", 40, tmp_path / "s", 10)], config, 8, 4, 0)
     for batch in range(6):
         inputs, target = dataset[batch]
@@ -313,8 +313,8 @@ def test_a_window_hears_the_sound_of_the_level_above(tmp_path):
     sound = np.arange(level * count, dtype="<u2") + audio.SILENCE
     (tmp_path / "codes.u16").write_bytes(np.zeros(count, "<u2").tobytes())
     (tmp_path / "sound.u16").write_bytes(np.pad(sound, (0, 16), constant_values=audio.SILENCE).tobytes())
-    heard = configs.SoundAbove(level=32, hop=level, dilations=(1,), loudness=2)
-    generator = configs.GeneratorConfig(name="generator_8", level=level, num_codes=64, conditions=[heard])
+    heard = SoundAbove(level=32, hop=level, dilations=(1,), loudness=2)
+    generator = GeneratorConfig(name="generator_8", level=level, num_codes=64, conditions=[heard])
     track = CodeTrack(tmp_path / "codes.u16", count, tmp_path / "sound.u16", 8)
     rows = heard.rows(Window(generator, [Span(track, 4, 12)]), 0, 12)
     assert rows.shape == (1, 12 + 2 * heard.halo, level) and rows.dtype == np.float32

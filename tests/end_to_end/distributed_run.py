@@ -11,19 +11,21 @@ import json
 import sys
 from pathlib import Path
 
-from vqwave import cli, config, progress
+from vqwave import cli, progress
+from vqwave.levels import TrainingConfig, override
+from vqwave.presets import load_preset
 
 
 def main(argv):
     folder, name, steps, *flags = argv
     # As where it is not installed.
     sys.modules["tensorflow"] = None
-    from vqwave.nn import losses
+    from vqwave.codecs import losses_layer
     from vqwave.train import callbacks, training
     from vqwave.train.options import RunOptions
 
     # Most of the time is XLA's: it compiles one resolution of spectra. Curves are drawn alike anywhere.
-    losses.STFT_SCALES, losses.MEL_SCALES = losses.STFT_SCALES[-1:], losses.MEL_SCALES[-1:]
+    losses_layer.STFT_SCALES, losses_layer.MEL_SCALES = losses_layer.STFT_SCALES[-1:], losses_layer.MEL_SCALES[-1:]
     callbacks.plots.loss_curves = lambda *_: None
 
     class Say(progress.Reporter):
@@ -31,15 +33,15 @@ def main(argv):
             if loss is not None:
                 print(json.dumps({"step": done, "loss": loss}), flush=True)
 
-    folder, beside, tiny = Path(folder), Path(folder).parent, config.preset("tiny")
+    folder, beside, tiny = Path(folder), Path(folder).parent, load_preset("tiny")
     options = RunOptions(folder / "out", distribute=bool(flags))
-    settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4,
+    settings = TrainingConfig(steps=int(steps), epochs=2, batch_size=4,
                                      warmup=1, input_length=2048,
                                      learning_rate=3e-3, offsets=1)
     if name == "adversary":
         # Everything that could see a part of the batch where it should see all: tones, noise,
         # discriminators, norms.
-        codec = config.override(tiny.codec("vqvae_8"),
+        codec = override(tiny.codec("vqvae_8"),
                                 {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
                                  "adversary": {"weight": 0.5}}, "test")
         training.train_codec(codec, beside / "data", options, settings, say=Say())
@@ -51,7 +53,7 @@ def main(argv):
         training.train_codec(tiny.codec(name), beside / "data", options, settings, say=Say())
     else:
         # Wide enough that Muon trains some of it.
-        generator = config.override(tiny.generator(name), {"core": {"units": 40}}, "test")
+        generator = override(tiny.generator(name), {"core": {"units": 40}}, "test")
         training.train_generator(generator, beside / "data", beside / "codecs", options, settings, say=Say())
     return 0
 

@@ -12,8 +12,8 @@ from encoded import encode
 from imported import run
 from prepared import music
 
-from vqwave import config as configs
 from vqwave.io import weights
+from vqwave.presets import load_preset
 
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
 
@@ -22,7 +22,7 @@ PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
     pytest.param(path, id=path.stem, marks=[pytest.mark.large] if i else [])
     for i, path in enumerate(PRESETS)])
 def test_any_chain_trains_and_plays(preset, tmp_path, capsys):
-    system = configs.preset(os.fspath(preset))
+    system = load_preset(os.fspath(preset))
     rate, chain = system.chain.sample_rate, system.chain
     data, out = tmp_path / "data", tmp_path / "out"
     (tmp_path / "music").mkdir()

@@ -13,8 +13,9 @@ from prepared import music
 from smaller import smaller
 
 from vqwave import cli
-from vqwave import config as configs
 from vqwave.io import weights
+from vqwave.levels import TrainingConfig
+from vqwave.presets import load_preset
 from vqwave.progress import SilentReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -50,7 +51,7 @@ def play_vae(out, folder, chain, named):
 def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "EAGER_ADVERSARY", True)
-    preset = configs.preset(name)
+    preset = load_preset(name)
     small = smaller(preset, tmp_path / "small.yml")
     chain, data, out = small.chain, tmp_path / "data", tmp_path / "out"
     rate = chain.sample_rate
@@ -58,7 +59,7 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
     for i in range(2):
         encode(tmp_path / "music" / f"{i}.flac", music(max(1.5, 6000 / rate), i, 44100))
     run("prepare_audio", tmp_path / "music", data, "--sample-rate", rate, "--workers", 1)
-    settings = configs.TrainingConfig(steps=2, epochs=1, batch_size=2, offsets=1,
+    settings = TrainingConfig(steps=2, epochs=1, batch_size=2, offsets=1,
                                       input_length=math.ceil(4096 / chain.top) * chain.top)
     options, quiet = RunOptions(out), SilentReporter()
     for level in chain.sizes:

@@ -11,10 +11,10 @@ from commands import done, stages_are_forked
 from encoded import tone
 from prepared import data_folder, music
 
-from vqwave import config as configs
 from vqwave.io import weights
+from vqwave.presets import load_preset
 
-TINY = configs.preset("tiny")
+TINY = load_preset("tiny")
 RATE = 22050
 
 

@@ -10,11 +10,11 @@ from prepared import RecordingReporter, data_folder
 from research.corpus import Corpus, Plan
 from research.evaluators import generators
 
-from vqwave import config as configs
-from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
+from vqwave.levels import DataConfig, TrainingConfig, replace
 from vqwave.play import api
+from vqwave.presets import load_preset
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -44,8 +44,8 @@ def sounds(labels):
 
 
 def labelled(**more):
-    model = configs.preset("tiny").generator(NAME)
-    return configs.replace(model, conditions=[{"kind": "labels", "of": "folder", "channels": 8} | more])
+    model = load_preset("tiny").generator(NAME)
+    return replace(model, conditions=[{"kind": "labels", "of": "folder", "channels": 8} | more])
 
 
 SETTINGS = TrainingConfig(steps=STEPS, epochs=1, batch_size=8, input_length=32768, offsets=1,
@@ -61,7 +61,7 @@ def data(tmp_path_factory):
 
 def run(model, data, codecs, out, say=None, steps=2, **more):
     return training.train_generator(model, data, codecs, RunOptions(out, promote=True, **more),
-                                    configs.replace(SETTINGS, steps=steps),
+                                    replace(SETTINGS, steps=steps),
                                     DataConfig(split=0.0, trim_silence=None), say or RecordingReporter())
 
 
@@ -70,7 +70,7 @@ def trained(data, tiny_weights, tmp_path_factory):
     """The folder of a generator that learnt both labels, and what its training said."""
     out, say = tmp_path_factory.mktemp("out"), RecordingReporter()
     run(labelled(), data, tiny_weights.codecs, out, say, STEPS)
-    save_levels(out, configs.preset("tiny").chain)
+    save_levels(out, load_preset("tiny").chain)
     return out, say
 
 
@@ -128,7 +128,7 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
     for model, start, message in (
         (labelled(names=["low", "mid"]), source,
          r"with labels by folder \(high, low\); it cannot be trained with labels by folder \(low, mid\)"),
-        (configs.preset("tiny").generator(NAME), source, "it cannot be trained with no labels"),
+        (load_preset("tiny").generator(NAME), source, "it cannot be trained with no labels"),
     ):
         with pytest.raises(UserError, match=message):
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)

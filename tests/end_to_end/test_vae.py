@@ -12,11 +12,12 @@ import soundfile
 from imported import run
 from prepared import RecordingReporter, data_folder, music
 
-from vqwave import config as configs
-from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
+from vqwave.codecs import Labels
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
+from vqwave.levels import ChainConfig, ChainLevel, DataConfig, TrainingConfig, fields
 from vqwave.play import api, engine
+from vqwave.presets import load_preset
 from vqwave.report import fad, judge
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -30,11 +31,11 @@ REFUSED = "vqvae_512 has a quantizer of gaussian, which makes no codes"
 
 def vae(**more):
     """The tiny codec of 512x, whose head must know its position, as a VAE."""
-    return configs.replace(configs.preset("tiny").codec(512), **{
+    return fields.replace(load_preset("tiny").codec(512), **{
         "quantizer": {"kind": "gaussian", "dim": 6, "warmup_steps": 2}} | more)
 
 
-LABELLED = vae().with_labels(configs.Labels(of="folder"))
+LABELLED = vae().with_labels(Labels(of="folder"))
 
 
 def train(model, data, options, settings=SETTINGS, split=0.1):
@@ -57,7 +58,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("plain")
-    train(vae(), data, RunOptions(out), configs.replace(SETTINGS, steps=3, epochs=2), 0.5)
+    train(vae(), data, RunOptions(out), fields.replace(SETTINGS, steps=3, epochs=2), 0.5)
     weights.save_chain(out, CHAIN)
     return out
 
@@ -99,7 +100,7 @@ def test_whatever_needs_codes_refuses_a_vae_by_name(plain, data, tmp_path):
         model.source(sound, 512)
     with pytest.raises(UserError, match="generator_512 needs codes, but vqvae_512 has a quantizer "
                                         "of gaussian, which makes none"):
-        training.train_generator(configs.preset("tiny").generator(512), data, plain,
+        training.train_generator(load_preset("tiny").generator(512), data, plain,
                                  RunOptions(tmp_path), say=RecordingReporter())
 
 

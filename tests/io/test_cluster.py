@@ -11,11 +11,11 @@ import pytest
 from encoded import encode, tone
 from prepared import data_folder, music
 
+from vqwave.codecs.codec_layer import load_encoder
 from vqwave.data import codes
 from vqwave.data.prepare import prepare
 from vqwave.errors import UserError
 from vqwave.io import cluster, manifest, weights
-from vqwave.nn.codec import load_encoder
 from vqwave.progress import Reporter, SilentReporter
 
 pytest.importorskip("distributed")

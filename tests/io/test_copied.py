@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from vqwave import config as configs
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
+from vqwave.presets import load_preset
 
 NAME = "vqvae_512"
 PARTS = weights.WEIGHT_PARTS["codec"]
@@ -24,7 +24,7 @@ def trained(tmp_path, monkeypatch):
 def save(folder, tag, name=NAME, parts=PARTS):
     weights.make_folder(folder)
     number = int(tag) if tag.isdigit() else 9
-    model = configs.preset("tiny").models[name]
+    model = load_preset("tiny").models[name]
     weights.save(folder, name, tag, {part: {"a": np.full(3, number, np.float32)} for part in parts},
                  model, {"epoch": number, "step": number, "id": "mine"})
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vqwave import config as configs
 from vqwave.errors import UserError
 from vqwave.io import defaults, weights
+from vqwave.levels import SCHEMA, ChainConfig
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def write(folder, name, tag="", **record):
     """The YAML file of a set, which is what the search reads."""
     path = weights.config_path(folder, name, tag)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"schema": configs.SCHEMA, "record": record}))
+    path.write_text(yaml.safe_dump({"schema": SCHEMA, "record": record}))
     levels = [{"level": x, "codec": f"vqvae_{x}", "generator": f"generator_{x}"} for x in (512, 128)]
-    weights.save_chain(path.parent, configs.ChainConfig(sample_rate=22050, block=8192, levels=levels))
+    weights.save_chain(path.parent, ChainConfig(sample_rate=22050, block=8192, levels=levels))
 
 
 def test_from_anywhere_the_shipped_folders_are_the_default(shipped):

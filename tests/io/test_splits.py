@@ -3,9 +3,9 @@ import hashlib
 
 import pytest
 
-from vqwave.config import Split
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits
+from vqwave.levels import Split
 
 
 def tracks(minutes):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vqwave.config import Labels
+from vqwave.codecs import Labels
 from vqwave.errors import UserError
 from vqwave.io import audio, labels
 from vqwave.io.manifest import TAGS, Track

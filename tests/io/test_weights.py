@@ -7,11 +7,21 @@ import keras
 import numpy as np
 import pytest
 
-from vqwave import config as configs
+from vqwave.codecs.codec_layer import Codec, load_codec
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
-from vqwave.nn.codec import Codec, load_codec
+from vqwave.levels import (
+    ChainConfig,
+    DataConfig,
+    TrainingConfig,
+    dump_yaml,
+    load_yaml,
+    override,
+    replace,
+    to_dict,
+)
+from vqwave.presets import load_preset
 
 NAME = "vqvae_8"
 
@@ -19,7 +29,7 @@ NAME = "vqvae_8"
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(0)
-    model = Codec(configs.preset("tiny").codec(NAME))
+    model = Codec(load_preset("tiny").codec(NAME))
     model(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
     return model
 
@@ -143,14 +153,14 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
 
 def test_a_description_of_another_model_is_refused(save, tmp_path):
     save()
-    other = configs.preset("tiny").codec("vqvae_32")
+    other = load_preset("tiny").codec("vqvae_32")
     path = weights.config_path(tmp_path, NAME)
-    described = configs.load_yaml(path)
-    path.write_text(configs.dump_yaml(described | {"model": configs.to_dict(other)}))
+    described = load_yaml(path)
+    path.write_text(dump_yaml(described | {"model": to_dict(other)}))
     refused("vqvae_32", "vqvae_8", call=lambda: weights.find(tmp_path, NAME))
-    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0"}}))
+    path.write_text(dump_yaml(described | {"sha256": {"encoder": "0"}}))
     refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
-    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
+    path.write_text(dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
     refused("sha256", call=lambda: weights.find(tmp_path, NAME))
 
 
@@ -226,24 +236,24 @@ def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypa
 
 
 def test_a_set_keeps_its_settings_and_a_wrong_one_is_named(tmp_path, codec):
-    training = configs.TrainingConfig(steps=3, batch_size=2)
-    data = configs.DataConfig(split={"test": ["a"]})
+    training = TrainingConfig(steps=3, batch_size=2)
+    data = DataConfig(split={"test": ["a"]})
     weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3},
                  training=training, data=data)
     weight_set = weights.find(tmp_path, NAME)
     assert (weight_set.training, weight_set.data, weight_set.record) == (training, data, {"step": 3})
     path = weights.config_path(tmp_path, NAME)
-    described = configs.load_yaml(path)
+    described = load_yaml(path)
     assert set(described) == {"schema", "model", "training", "data", "record", "sha256"}
-    path.write_text(configs.dump_yaml(described | {"training": {"stpes": 3}}))
+    path.write_text(dump_yaml(described | {"training": {"stpes": 3}}))
     refused(path, "training: unknown key 'stpes'; did you mean 'steps'",
             call=lambda: weights.find(tmp_path, NAME))
 
 
 def test_a_chain_lies_beside_its_generators(tmp_path):
-    default = configs.preset("compact").chain
-    assert weights.chain(tmp_path) == configs.replace(default, end=None)
-    own = configs.ChainConfig(sample_rate=3000, block=960, end=60, levels=[
+    default = load_preset("compact").chain
+    assert weights.chain(tmp_path) == replace(default, end=None)
+    own = ChainConfig(sample_rate=3000, block=960, end=60, levels=[
         {"level": 60, "codec": "a", "generator": "b"},
         {"level": 12, "codec": "c", "generator": "d"}])
     weights.save_chain(tmp_path, own)
@@ -269,7 +279,7 @@ def test_without_a_file_the_chain_is_of_the_upper_generators_that_are_there(tmp_
 
 def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
     path = tmp_path / "codebook.weights.h5"
-    config = configs.override(codec.config, {"quantizer": {"kind": "residual", "books": 11}}, "")
+    config = override(codec.config, {"quantizer": {"kind": "residual", "books": 11}}, "")
     weights.write_arrays(path, {f"quantizer/book_{k}/codebook": np.full((4, 2), k, "float32")
                                 for k in reversed(range(11))})
     weight_set = weights.WeightSet(tmp_path, NAME, "", config, {"codebook": path}, "", {})
@@ -278,7 +288,7 @@ def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):
     weight_set = save()
-    wider = dataclasses.replace(weight_set, config=configs.replace(
+    wider = dataclasses.replace(weight_set, config=replace(
         codec.config, stages=[{"stride": 8, "channels": 10}]))
     refused(weight_set.files["encoder"], "down_0/kernel", "(16, 1, 8)", "(16, 1, 10)",
             call=lambda: load_codec(wider))

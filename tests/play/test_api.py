@@ -14,17 +14,18 @@ from encoded import encode
 from whole import whole_as_windows
 
 import vqwave
-from vqwave import config as configs
-from vqwave.config import Sampling
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
+from vqwave.generators import Sampling
 from vqwave.io import audio, weights
+from vqwave.levels import replace, to_dict
 from vqwave.play import api
 from vqwave.play.blocks import LEAST
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import Stream
+from vqwave.presets import load_preset
 
-LEVELS = configs.preset("tiny").chain.sizes
+LEVELS = load_preset("tiny").chain.sizes
 BLOCK = 8192
 
 
@@ -244,25 +245,25 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
 def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weights, tmp_path):
     folder = tmp_path / "generators"
     shutil.copytree(tiny_weights.generators, folder)
-    chain = configs.preset("tiny").chain
+    chain = load_preset("tiny").chain
 
     def refused(changed, message):
         weights.save_chain(folder, changed)
         with pytest.raises(UserError, match=message):
             vqwave.load(tiny_weights.codecs, folder).stream()
 
-    refused(configs.replace(chain, sample_rate=44100),
+    refused(replace(chain, sample_rate=44100),
             "vqvae_8 has a sample rate of 22050 Hz, but the chain has 44100 Hz")
-    levels = [dict(one) for one in configs.to_dict(chain)["levels"]]
+    levels = [dict(one) for one in to_dict(chain)["levels"]]
     levels[3]["level"] = 16
-    refused(configs.replace(chain, levels=levels),
+    refused(replace(chain, levels=levels),
             "vqvae_8 is of level 8x, but the chain has it at level 16x")
 
 
 def test_the_folder_sets_the_default_ending_of_a_chain(music, tiny_weights, tmp_path):
     folder = tmp_path / "generators"
     shutil.copytree(tiny_weights.generators, folder)
-    weights.save_chain(folder, configs.replace(music.chain, end=128))
+    weights.save_chain(folder, replace(music.chain, end=128))
     short = vqwave.load(tiny_weights.codecs, folder)
     assert (music.chain.ending, short.chain.ending) == (8, 128)
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1),

@@ -11,7 +11,7 @@ from test_label_mixing import PERFORMANCE
 from test_label_mixing import chain as labelled
 from test_stream import BLOCK, LAYOUTS, chain, given, prompted, start, varied
 
-from vqwave.config import Sampling
+from vqwave.generators import Sampling
 from vqwave.play import session
 from vqwave.play.session import Session
 from vqwave.play.stream import Stream

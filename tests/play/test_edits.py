@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from chains import save_led
 
-from vqwave.config import validate
-from vqwave.config.roll import BANDS, SOUNDING, STRUCK
 from vqwave.data.scores import LOWEST_PITCH
 from vqwave.errors import UserError
+from vqwave.generators.composer import BANDS, SOUNDING, STRUCK
+from vqwave.levels import validate
 from vqwave.play import api
 from vqwave.play.edits import ADDED, Edits
 from vqwave.play.stream import Stream

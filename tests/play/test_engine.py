@@ -13,15 +13,16 @@ from chains import distribution, save_codec, save_generator
 from scipy import stats
 
 import vqwave
-from vqwave import config as configs
-from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
+from vqwave.export import export
+from vqwave.generators import GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.io.files import cache_folder
-from vqwave.onnx import export
+from vqwave.levels import replace, to_dict
 from vqwave.play import engine, sampling
+from vqwave.presets import load_preset
 
-LEVELS = configs.preset("tiny").chain.sizes
+LEVELS = load_preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
             Sampling(temperature=1.3, top_k=20, top_p=0.8)]
 BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
@@ -32,15 +33,15 @@ chain."""
 def with_books(preset):
     """The configs of `BOOKS` and `BOOKS_TOP`, as large as a preset's generators."""
     reads, begins = preset.generator(128), preset.generator(512)
-    source = configs.to_dict(reads.source) | {"books": 2}
-    return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
-            configs.replace(begins, name=BOOKS_TOP, books=3))
+    source = to_dict(reads.source) | {"books": 2}
+    return (replace(reads, name=BOOKS, books=3, conditions=[source]),
+            replace(begins, name=BOOKS_TOP, books=3))
 
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory):
     """Tiny generators of which each code clearly depends on what came before it."""
-    folder, tiny = tmp_path_factory.mktemp("lively"), configs.preset("tiny")
+    folder, tiny = tmp_path_factory.mktemp("lively"), load_preset("tiny")
     keras.utils.set_random_seed(1)
     for level in LEVELS:
         save_generator(folder, tiny.generator(level), 2.0)
@@ -169,7 +170,7 @@ def codecs(tiny_weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("codecs")
     keras.utils.set_random_seed(2)
     for name, changes in OTHER_CODECS.items():
-        save_codec(folder, configs.replace(configs.preset("tiny").codec(32),
+        save_codec(folder, replace(load_preset("tiny").codec(32),
                                            name=f"vqvae_{name}", **changes))
     return ({level: weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in LEVELS}
             | {name: weights.find(folder, f"vqvae_{name}") for name in OTHER_CODECS})
@@ -233,7 +234,7 @@ WARM = """
 import sys
 import numpy as np
 from vqwave.io import weights
-from vqwave.config import Sampling
+from vqwave.generators import Sampling
 from vqwave.play import engine
 name, codecs, generators = sys.argv[1:]
 codec = engine.CodecEngine(weights.find(codecs, "vqvae_32"), name)
@@ -272,12 +273,12 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
     def model(config):
         return SimpleNamespace(config=config)
 
-    tiny = configs.preset("tiny")
+    tiny = load_preset("tiny")
     chain = [model(tiny.generator(level)) for level in LEVELS]
     codec = model(tiny.codec("vqvae_8"))
     books, top = (model(load(name, "onnx").config) for name in (BOOKS, BOOKS_TOP))
-    fewer = model(configs.replace(top.config, books=2))
-    residual = model(configs.replace(tiny.codec(128), **OTHER_CODECS["residual"]))
+    fewer = model(replace(top.config, books=2))
+    residual = model(replace(tiny.codec(128), **OTHER_CODECS["residual"]))
     engine.check_chain(codec, chain)
     engine.check_chain(residual, [fewer, books])
     for last, bad, message in (
@@ -286,7 +287,7 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
         (codec, [chain[0], chain[2]], "generator_32 reads 128x, but generator_512 makes 512x"),
         (codec, chain[:3],
          "vqvae_8 decodes 64 codes of 8x, but generator_32 makes 64 codes of 32x"),
-        (codec, [model(configs.replace(chain[0].config, num_codes=99)), *chain[1:]],
+        (codec, [model(replace(chain[0].config, num_codes=99)), *chain[1:]],
          "generator_128 reads 64 codes, but generator_512 makes 99 codes"),
         (residual, [top, books],
          f"{BOOKS} reads 2 books of 64 codes, but {BOOKS_TOP} makes 3 books of 64 codes"),

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from chains import distribution, save_generator
 
-from vqwave import config as configs
-from vqwave.config import WHOLE_SHARE, Sampling
+from vqwave.codecs import WHOLE_SHARE
+from vqwave.generators import Sampling, generator_layer, sampler_layer
 from vqwave.io import weights
-from vqwave.nn import generator as models
-from vqwave.nn import sampler
+from vqwave.levels import replace, to_dict
 from vqwave.play import engine, sampling
+from vqwave.presets import load_preset
 
 GUIDANCE = 2.5
 NAMES = ["calm", "battle"]
@@ -24,7 +24,7 @@ CORES = {
 def labelled(config, **changes):
     """A generator's config, told labels besides."""
     label = {"kind": "labels", "names": NAMES, "channels": 8}
-    return configs.replace(config, conditions=[*map(configs.to_dict, config.conditions), label],
+    return replace(config, conditions=[*map(to_dict, config.conditions), label],
                            **changes)
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     """With labels: the top, one of three books, and other cores."""
     folder = tmp_path_factory.mktemp("labelled")
     keras.utils.set_random_seed(2)
-    tiny = configs.preset("tiny")
+    tiny = load_preset("tiny")
     for config in (labelled(tiny.generator(512)),
                    labelled(tiny.generator(128), books=3),
                    *(labelled(tiny.generator(512), name=f"generator_{kind}", books=2,
@@ -62,7 +62,7 @@ def given(played, steps, batch=1, label=1):
                                   *(f"generator_{kind}" for kind in CORES)])
 def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
     weight_set = weights.find(folder, name)
-    reference = models.load_generator(weight_set)
+    reference = generator_layer.load_generator(weight_set)
     settings = Sampling(guidance=GUIDANCE, temperature=0.9, top_k=30)
     codes_of = {}
     for kind in engine.ENGINES if name == "generator_512" else ("keras", "onnx-float32"):
@@ -77,7 +77,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
         logits = np.asarray(reference.core(before, context, both))
         guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
         probabilities = distribution(guided, settings)
-        agreed = np.asarray(sampler.pick(probabilities, uniforms[0])) == codes[0]
+        agreed = np.asarray(sampler_layer.pick(probabilities, uniforms[0])) == codes[0]
         assert agreed.mean() > (0.7 if kind == "onnx" else 0.98)  # but for rounding
         if kind != "onnx":
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])

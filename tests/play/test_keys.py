@@ -8,7 +8,7 @@ import pytest
 from test_controls import OTHER, PAST, Music
 from test_stream import BLOCK, chain, start
 
-from vqwave.config import Sampling
+from vqwave.generators import Sampling
 from vqwave.play import controls, session
 from vqwave.play.keys import Keys
 

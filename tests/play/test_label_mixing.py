@@ -7,9 +7,10 @@ import pytest
 import test_stream
 from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 
-from vqwave import config as configs
-from vqwave.config import WHOLE_SHARE, Labels, Sampling
+from vqwave.codecs import WHOLE_SHARE, Labels
 from vqwave.errors import UserError
+from vqwave.generators import Sampling
+from vqwave.levels import replace, to_dict
 from vqwave.play import blocks, engine, labels
 from vqwave.play.chain import Engines
 from vqwave.play.labels import Mixture, read_labels
@@ -69,8 +70,8 @@ class LabelledGenerator(IntegerGenerator):
 
     def __init__(self, level, names=("battle", "calm", "dance"), of="folder"):
         super().__init__(level)
-        self.config = configs.replace(self.config, conditions=[
-            *map(configs.to_dict, self.config.conditions),
+        self.config = replace(self.config, conditions=[
+            *map(to_dict, self.config.conditions),
             {"kind": "labels", "names": list(names), "channels": 1, "of": of}])
         self.weight_set = origin(self.config)
 
@@ -171,9 +172,9 @@ def test_weights_without_labels_have_none_to_choose_and_nothing_to_follow():
 
 def test_a_chain_has_one_vocabulary():
     codec, (top, bottom) = chain()
-    labels = configs.to_dict(bottom.config.labels) | {"of": "genre", "names": ["waltz", "march"]}
-    bottom.config = configs.replace(bottom.config, conditions=[
-        configs.to_dict(bottom.config.source), labels])
+    labels = to_dict(bottom.config.labels) | {"of": "genre", "names": ["waltz", "march"]}
+    bottom.config = replace(bottom.config, conditions=[
+        to_dict(bottom.config.source), labels])
     with pytest.raises(UserError, match=r"generator_128 has labels by genre \(waltz, march\), but "
                                         r"generator_512 has labels by folder \(battle, calm, dance"):
         engine.check_chain(codec, [top, bottom])

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from vqwave import config as configs
 from vqwave.errors import UserError
+from vqwave.levels import replace
 from vqwave.play import latents
+from vqwave.presets import load_preset
 
-VAE = configs.replace(configs.preset("tiny").codec(512), quantizer={"kind": "gaussian", "dim": 5})
+VAE = replace(load_preset("tiny").codec(512), quantizer={"kind": "gaussian", "dim": 5})
 
 
 def test_the_prior_is_a_standard_normal_and_a_function_of_its_seed():
@@ -20,4 +21,4 @@ def test_the_prior_is_a_standard_normal_and_a_function_of_its_seed():
 
 def test_a_codec_of_codes_is_refused_by_name():
     with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
-        latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)
+        latents.sample_prior(load_preset("tiny").codec(512), 3, 1)

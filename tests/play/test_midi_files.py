@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqwave.commands import generate
-from vqwave.config.roll import STEPS_PER_BEAT, VELOCITIES
+from vqwave.dsp.beats import STEPS_PER_BEAT
 from vqwave.errors import UserError
+from vqwave.generators.composer import VELOCITIES
 from vqwave.play import api, midi_files
 
 RATE = 22050

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqwave.config import CodecConfig
+from vqwave.codecs import CodecConfig
 from vqwave.io.weights import WeightSet
 from vqwave.play import pitches
 

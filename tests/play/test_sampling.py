@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vqwave import config as configs
-from vqwave.config import SCORE, Sampling
 from vqwave.errors import UserError
+from vqwave.generators import Sampling, sampler_layer
 from vqwave.io import defaults
-from vqwave.nn import sampler
+from vqwave.levels import SCORE, replace
 from vqwave.play import sampling
+from vqwave.presets import load_preset
 
 
 @given(start=st.integers(0, 2**40), cut=st.integers(0, 40), count=st.integers(0, 40))
@@ -103,13 +103,13 @@ def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
 
 
 def chain_configs():
-    preset = configs.preset("tiny")
+    preset = load_preset("tiny")
     return [preset.generator(level) for level in (512, 128, 32)]
 
 
 def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
     chain = chain_configs()
-    chain[1] = configs.replace(chain[1], sampling=Sampling(temperature=0.8, top_k=9))
+    chain[1] = replace(chain[1], sampling=Sampling(temperature=0.8, top_k=9))
     own = {"512x": Sampling(), "128x": Sampling(temperature=0.8, top_k=9), "32x": Sampling()}
     for chosen in (None, {}):
         assert list(sampling.choose_sampling(chain, chosen).items()) == list(own.items())
@@ -127,9 +127,9 @@ def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
     ({512: {"temperature": 0.001, "top_k": 5}}, {}, {"temperature": 0.001}, "top_k and top_p do not change 512x"),
 ])
 def test_a_value_for_all_levels_leaves_what_it_would_spoil(chosen, score, performer, said, capsys):
-    preset = configs.preset("vqwave")
+    preset = load_preset("vqwave")
     chain = [preset.generator(SCORE), preset.generator(512), preset.generator(32)]
-    chain[1] = configs.replace(chain[1], sampling={"temperature": 0.0001})
+    chain[1] = replace(chain[1], sampling={"temperature": 0.0001})
     defaults._noted.clear()
     for _ in range(2):  # it is said once
         made = sampling.choose_sampling(chain, chosen)
@@ -159,4 +159,4 @@ def test_wrong_settings_are_refused(bad, message):
 def test_pick_inverts_the_cumulative_distribution():
     probs = np.array([0.0, 0.25, 0.0, 0.5, 0.25, 0.0], np.float32)
     for u, code in ((0.0, 1), (0.2499, 1), (0.25, 3), (0.7499, 3), (0.75, 4), (1 - 2.0**-24, 4)):
-        assert sampler.pick(probs, np.float32(u)) == code
+        assert sampler_layer.pick(probs, np.float32(u)) == code

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from chains import save_led
 
-from vqwave.config import Labels, Sampling
-from vqwave.config.conditions import ScoreAbove
-from vqwave.config.roll import BANDS, SOUNDING, STRUCK, VELOCITIES
+from vqwave.codecs import Labels
 from vqwave.data import melody
 from vqwave.data.form import TEMPI
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
+from vqwave.generators import Sampling, ScoreAbove
+from vqwave.generators.composer import BANDS, SOUNDING, STRUCK, VELOCITIES
 from vqwave.io import weights
 from vqwave.play import api, labels, midi_files
 from vqwave.play.harmony import KEY_AWAITED, OUTSIDE, key_bias, read_chords, read_key

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from chains import save_led
 
-from vqwave.config import Labels
-from vqwave.config.roll import BANDS, LOUDNESSES, STRUCK
+from vqwave.codecs import Labels
 from vqwave.data import form
+from vqwave.dsp.transcription import LOUDNESSES
+from vqwave.generators.composer import BANDS, STRUCK
 from vqwave.play import api, spreads
 
 SEMITONES = np.arange(24)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqwave import config as configs
-from vqwave.config import CodecConfig, GeneratorConfig
+from vqwave.codecs import CodecConfig
 from vqwave.errors import UserError
+from vqwave.generators import GeneratorConfig
 from vqwave.io.weights import WeightSet
 from vqwave.play import prompt as prompts
 from vqwave.play.chain import Engines
@@ -17,8 +17,9 @@ from vqwave.play.engine import CodecEngine
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.sampling import uniforms
 from vqwave.play.stream import AS_COMPOSED, Stream
+from vqwave.presets import load_preset
 
-LEVELS = configs.preset("tiny").chain.sizes
+LEVELS = load_preset("tiny").chain.sizes
 BLOCK = 8192
 CODES = 64
 HALO_DILATIONS = (1, 2, 4, 8, 16, 32)

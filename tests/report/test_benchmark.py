@@ -4,10 +4,10 @@ import imported
 import pytest
 
 from vqwave import cli
-from vqwave.config import preset
+from vqwave.presets import load_preset
 from vqwave.report import benchmark
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 TINY = benchmark.Effort(rounds=2, stream_rounds=2, stream_turn=0.001, starts=1,
                         minutes=(0.01, 0.02), seconds=0.2, streams=(1, 2), changes=1)

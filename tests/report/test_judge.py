@@ -3,10 +3,10 @@ import pytest
 from encoded import tone
 from prepared import data_folder, music
 
-from vqwave import config as configs
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import silence, weights
+from vqwave.presets import load_preset
 from vqwave.report import judge
 
 RATE = 22050
@@ -15,7 +15,7 @@ RATE = 22050
 class Rounding:
     """A codec whose codes are known: the mean of eight samples in steps of 1/32."""
 
-    config = configs.preset("tiny").codec(8)
+    config = load_preset("tiny").codec(8)
     latency = 8 / RATE
 
     def encode(self, audio, label=None):

@@ -11,13 +11,13 @@ from research.corpus import Corpus, Plan, cached
 from research.evaluators import codecs, copying, generators, health, variations
 
 from vqwave import cli
-from vqwave.config import preset
 from vqwave.data import codes
 from vqwave.data.windows import Window
 from vqwave.io import weights
 from vqwave.play import api
+from vqwave.presets import load_preset
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 TONE = (0.3 * np.sin(np.arange(4 * LEVELS[0]) / 20)).astype(np.float32)
 
@@ -106,7 +106,7 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
     import keras
 
-    from vqwave.nn.generator import load_generator
+    from vqwave.generators.generator_layer import load_generator
 
     corpus.music = api.load(tiny_weights.codecs, tiny_weights.generators, engine="onnx-float32")
     for level in (512, 128):

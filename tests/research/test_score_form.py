@@ -5,7 +5,7 @@ from prepared import data_folder, music
 from research.corpus import Corpus, Plan
 from research.evaluators import form, scores
 
-from vqwave.config.roll import STRUCK
+from vqwave.generators.composer import STRUCK
 from vqwave.play import api
 
 

@@ -12,10 +12,10 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import config
 from vqwave.io import audio
 from vqwave.play import session
 from vqwave.play.session import Session
+from vqwave.presets import load_preset
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
@@ -156,7 +156,7 @@ def test_a_midi_file_is_written_beside_the_sound_or_where_midi_names(run, tmp_pa
     assert "c.midi: exists" in run(*line, tmp_path / "f.wav", "--midi", tmp_path / "c.midi")[2]
 
 
-BLOCK = config.preset("tiny").chain.block
+BLOCK = load_preset("tiny").chain.block
 CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
            [4 * BLOCK, {"hold": 0, "jump": 2**62 + 1}],
            [5 * BLOCK, {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}]]

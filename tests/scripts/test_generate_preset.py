@@ -12,9 +12,11 @@ import pytest
 import soundfile
 from smaller import smaller
 
-from vqwave import config as configs
+from vqwave.codecs import Labels
+from vqwave.codecs.codec_layer import Codec
 from vqwave.io import weights
-from vqwave.nn.codec import Codec
+from vqwave.levels import dump_yaml
+from vqwave.presets import load_preset
 
 GENRES = ("blues", "jazz")
 
@@ -25,8 +27,8 @@ def home(tmp_path_factory, tiny_weights):
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(tiny_weights.codecs, home / "final_weights")
     shutil.copytree(tiny_weights.generators, home / "weights/tiny")
-    vae = smaller(configs.preset("cvae"), home / "small.yml")
-    config = vae.codec("vqvae_500").with_labels(configs.Labels(names=GENRES))
+    vae = smaller(load_preset("cvae"), home / "small.yml")
+    config = vae.codec("vqvae_500").with_labels(Labels(names=GENRES))
     keras.utils.set_random_seed(0)
     parts = {part: {v.path: v.numpy() for v in variables}
              for part, variables in Codec(config).parts.items()}
@@ -76,7 +78,7 @@ def test_a_preset_is_played_from_its_folder(generate):
 
 @pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
 def test_priors_play_and_are_told_apart_by_their_core(run, tmp_path, name):
-    small, folder = smaller(configs.preset(name), tmp_path / "small.yml"), tmp_path / name
+    small, folder = smaller(load_preset(name), tmp_path / "small.yml"), tmp_path / name
     folder.mkdir()
     chains.save_codec(folder, small.codec(512))
     chains.save_generator(folder, small.generator(512))
@@ -87,7 +89,7 @@ def test_priors_play_and_are_told_apart_by_their_core(run, tmp_path, name):
     assert said.startswith("seed 3\nwrote") and f"in {folder}" in notes
     sound, rate = soundfile.read(tmp_path / "a.wav")
     assert (rate, len(sound)) == (22050, 2205) and sound.std() > 0
-    core = configs.preset(name).generator(512).core.kind
+    core = load_preset(name).generator(512).core.kind
     assert (f"generator_512 has a core of {core}, but in preset compact it has one of lstm"
             in refused(run("--preset", "compact", *where, "--force")))
 
@@ -133,7 +135,7 @@ def test_other_kinds_are_refused_with_both_sides(run, tmp_path):
             ("codecs", {"vqvae_8": {"quantizer": {"kind": "som", "num_codes": 64}}},
              ("final_weights/vqvae_8.yml: vqvae_8 has a quantizer of ema", "som"))):
         own = tmp_path / "own.yml"
-        own.write_text(configs.dump_yaml({"base": "tiny", part: change}))
+        own.write_text(dump_yaml({"base": "tiny", part: change}))
         line = refused(run("--preset", own, *words))
         assert all(side in line for side in (*sides, str(own)))
         own.unlink()

@@ -7,11 +7,11 @@ import pytest
 from imported import run
 from prepared import data_folder, music
 
-from vqwave.config import preset
 from vqwave.dsp import metrics
 from vqwave.io import audio
+from vqwave.presets import load_preset
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 
 

@@ -8,12 +8,13 @@ import planned
 import pytest
 from planned import option
 
-from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
+from vqwave.levels import dump_yaml, load_yaml
+from vqwave.presets import load_preset
 from vqwave.train import plan
 
-CHAIN = configs.preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 NAMES = CHAIN.names
 
 
@@ -65,7 +66,7 @@ def test_all_models_are_trained_in_order(trained):
     assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
     assert f"Trained {', '.join(NAMES)} in " in trained.output
     assert "Traceback" not in trained.output
-    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES,
+    assert load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES,
                                                                                              trained.steps)
 
 
@@ -177,6 +178,6 @@ def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_p
     for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},
                   good | {"finished": [1]},
                   good | {"finished": {"vqvae_512": "all"}}):
-        (tmp_path / "train_all.yml").write_text(configs.dump_yaml(wrong))
+        (tmp_path / "train_all.yml").write_text(dump_yaml(wrong))
         with pytest.raises(UserError, match="train_all.yml: is not a plan"):
             scratch("--steps", "3")

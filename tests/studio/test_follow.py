@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from vqwave import config as configs
 from vqwave.commands import studio as command
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.presets import load_preset
 from vqwave.studio import Studio
 
-TINY = configs.preset("tiny")
+TINY = load_preset("tiny")
 
 
 def save(folder, level, tag, value):

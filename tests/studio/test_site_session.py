@@ -9,8 +9,8 @@ import pytest
 from page import NEEDS
 from test_site_page import led, led_folder  # noqa: F401 - fixtures
 
-from vqwave.config.conditions import ScoreAbove
 from vqwave.data import melody
+from vqwave.generators import ScoreAbove
 from vqwave.play import sampling, score
 
 pytestmark = NEEDS

@@ -16,15 +16,16 @@ from messages import count_busy, read_messages, record_of, refusal
 from prepared import music as tune
 
 import vqwave
-from vqwave.config import preset, replace
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, files, weights
+from vqwave.levels import replace
+from vqwave.presets import load_preset
 from vqwave.studio import CompareRequest, TakeRequest, limits, pictures
 from vqwave.studio.requests import explain
 from vqwave.studio.studio import sweep_folders
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
 
 

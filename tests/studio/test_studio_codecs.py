@@ -9,15 +9,16 @@ import pytest
 from messages import read_messages, refusal
 from prepared import music as tune
 
-from vqwave.config import ChainConfig, preset, replace
+from vqwave.codecs.codec_layer import Codec
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, defaults, weights
-from vqwave.nn.codec import Codec
+from vqwave.levels import ChainConfig, replace
 from vqwave.play import engine
+from vqwave.presets import load_preset
 from vqwave.studio import CompareRequest, Studio, pictures
 
-TINY = preset("tiny")
+TINY = load_preset("tiny")
 RATE = TINY.chain.sample_rate
 VAE = replace(TINY.codec(512), quantizer={"kind": "gaussian", "dim": 6})
 LABELLED = replace(VAE, labels={"names": ["calm", "battle"]})

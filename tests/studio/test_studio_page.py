@@ -22,10 +22,10 @@ from page import (
     until,
 )
 
-from vqwave.config import preset
+from vqwave.presets import load_preset
 
 pytestmark = [*NEEDS, pytest.mark.large]
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 
 
 def test_playback_and_downloads_equal_the_take_sample_by_sample(open_page):

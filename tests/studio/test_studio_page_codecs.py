@@ -19,10 +19,10 @@ from page import (
     until,
 )
 
-from vqwave.config import preset
+from vqwave.presets import load_preset
 
 pytestmark = [*NEEDS, pytest.mark.large]
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
 
 

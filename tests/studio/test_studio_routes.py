@@ -18,12 +18,13 @@ import pytest
 from messages import count_busy, parse
 
 import vqwave
-from vqwave.config import level_name, preset
 from vqwave.errors import UserError
+from vqwave.levels import level_name
+from vqwave.presets import load_preset
 from vqwave.studio import TakeRequest, guard, limits, recordings, web
 from vqwave.studio.routes import STATIC
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 
 

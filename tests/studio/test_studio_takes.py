@@ -15,16 +15,17 @@ from messages import begin, count_busy, join_blocks, parse, read_messages, recor
 from prepared import music as tune
 
 import vqwave
-from vqwave.config import preset, replace
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
+from vqwave.levels import replace
 from vqwave.play import midi_files
 from vqwave.play.controls import CONTROLS
 from vqwave.play.edits import Edits
 from vqwave.play.render import Finish
+from vqwave.presets import load_preset
 from vqwave.studio import ChangeRequest, Studio, TakeRequest, limits, pictures
 
-CHAIN = preset("tiny").chain
+CHAIN = load_preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
 
 
@@ -356,7 +357,7 @@ def test_impossible_changes_are_refused(studio):
 def labelled(tiny_weights, tmp_path_factory):
     """A studio of weights of the tiny chain's top level that were trained with labels."""
     folder = tmp_path_factory.mktemp("labelled")
-    model = replace(preset("tiny").generator(512), conditions=[{"kind": "labels", "names": ["calm", "battle"]}])
+    model = replace(load_preset("tiny").generator(512), conditions=[{"kind": "labels", "names": ["calm", "battle"]}])
     chains.save_generator(folder, model, 2.0)
     top = replace(CHAIN, levels=[{"level": 512, "codec": "vqvae_512", "generator": "generator_512"}])
     weights.save_chain(folder, top)

@@ -8,25 +8,27 @@ import keras
 import numpy as np
 import pytest
 
-from vqwave import config as configs
 from vqwave import plots
+from vqwave.codecs import Labels
 from vqwave.errors import Interrupted, UserError
+from vqwave.generators.generator_layer import Generator
 from vqwave.io import weights
-from vqwave.nn.generator import Generator
+from vqwave.levels import DataConfig, TrainingConfig, validate
 from vqwave.plots import read_log
+from vqwave.presets import load_preset
 from vqwave.train import callbacks, devices
 from vqwave.train.callbacks import Checkpoint, Log
 from vqwave.train.record import RunRecord, RunState, run_variables
 
 NAME = "generator_512"
-MODEL = configs.preset("tiny").generator(NAME)
+MODEL = load_preset("tiny").generator(NAME)
 PER_EPOCH = 3
 
 
 def new_record(model=MODEL, **more):
     """The record of a run that has just begun."""
-    training = configs.TrainingConfig(patience=more.pop("patience", 0), seed=1)
-    return RunRecord(model, training, configs.DataConfig(), "x",
+    training = TrainingConfig(patience=more.pop("patience", 0), seed=1)
+    return RunRecord(model, training, DataConfig(), "x",
                      **{"steps": 30, "steps_per_epoch": PER_EPOCH} | more)
 
 
@@ -90,7 +92,7 @@ def test_the_best_set_has_the_lowest_validation_loss(run):
 
 @pytest.mark.parametrize("of, best", [("part", 3), ("folder", 2)])
 def test_held_out_tracks_do_not_measure_labels_of_parts(tmp_path, of, best):
-    labels = configs.validate(configs.Labels, {"of": of, "names": ["a/01", "a/02"], "channels": 4})
+    labels = validate(Labels, {"of": of, "names": ["a/01", "a/02"], "channels": 4})
     model = Generator(MODEL.with_labels(labels))
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse")
     model.optimizer.build(model.trainable_variables)

@@ -7,24 +7,25 @@ import numpy as np
 import pytest
 from prepared import RecordingReporter, data_folder, music
 
-from vqwave import config as configs
-from vqwave.config import DataConfig, Split, TrainingConfig
 from vqwave.data import windows
 from vqwave.data.codes import OFFSET_STEP
 from vqwave.errors import UserError
+from vqwave.generators import GeneratorConfig
+from vqwave.generators.generator_layer import Generator, take_labels
 from vqwave.io import manifest
-from vqwave.nn.generator import Generator, take_labels
+from vqwave.levels import DataConfig, Split, TrainingConfig, replace
+from vqwave.presets import load_preset
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.options import RunOptions
 from vqwave.train.record import RunRecord
 
-TINY = configs.preset("tiny")
+TINY = load_preset("tiny")
 
 
 def prepared(folder, codecs, name="generator_128", data=None, changed=None, **settings):
     """A generator's job with its data prepared, its record and the printed lines. changed: keys of its config."""
-    model = configs.replace(TINY.generator(name), **changed or {})
+    model = replace(TINY.generator(name), **changed or {})
     job, reporter = GeneratorJob(model, folder, codecs), RecordingReporter()
     job.check()
     training = TrainingConfig(**{"input_length": 4096, "batch_size": 2, "offsets": 1} | settings)
@@ -66,7 +67,7 @@ def test_windows_come_only_from_training_tracks(folder, tiny_weights, role):
 
 def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
     label = {"kind": "labels", "of": "part", "channels": 8}
-    before, again = (configs.replace(TINY.generator("generator_512"),
+    before, again = (replace(TINY.generator("generator_512"),
                                      conditions=[label | {"names": names}])
                      for names in (["elvish/01", "track 1/01"], ["track 0/01"]))
     job = GeneratorJob(before, folder, None)
@@ -110,7 +111,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     silence = np.zeros(3 * 22050, np.float32)
     data_folder(tmp_path, {"hush": silence, "held": music(1.0, 1),
                            "song": np.concatenate([silence, music(2.0, 2), silence])})
-    split = DataConfig(split=configs.Split(validation=("held",)), trim_silence=0.5)
+    split = DataConfig(split=Split(validation=("held",)), trim_silence=0.5)
     job, record, reporter = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
     assert reporter.lines[2] == "left out, because they are mostly silent: hush (100 % silent)"
     assert reporter.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in "
@@ -131,7 +132,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     assert codec.train == job.train and codec.spans == job.spans
     assert all(np.square(sound).mean() > 0 for i in range(8) for sound in codec.batches(i)[0])
 
-    off = configs.replace(split, trim_silence=None)
+    off = replace(split, trim_silence=None)
     job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=off, input_length=8192)
     assert not [line for line in reporter.lines if "silen" in line]
     assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
@@ -140,7 +141,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
 def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3),
                            "d": music(1.2, 4)})
-    data = DataConfig(split=configs.Split(validation=("d",)))
+    data = DataConfig(split=Split(validation=("d",)))
     job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
     assert "3 tracks to train on" in reporter.lines[2] and job.window == 160
     assert "1 of 3 training tracks are shorter than a window of 0.929 s; such a window continues with another track" in reporter.lines
@@ -153,7 +154,7 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
 
 def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
     data_folder(tmp_path, {"a": music(1.0, 1), "b": music(3.0, 2), "c": music(2.0, 3), "d": music(2.5, 4)})
-    split = configs.Split(validation=("d",))
+    split = Split(validation=("d",))
     job, _, reporter = prepared_codec(tmp_path, split, input_length=32768)
     assert [track.file for track in job.train] == ["b.ogg.u16", "c.ogg.u16"]
     assert any("1 left out, shorter than 32768 samples" in line for line in reporter.lines)
@@ -164,7 +165,7 @@ def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
 
 def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
     """Computed by hand for two tracks, one of which is shorter than its window."""
-    config = configs.GeneratorConfig(name="g", level=512, num_codes=8,
+    config = GeneratorConfig(name="g", level=512, num_codes=8,
                                      books=2, core={"units": 8, "head_dim": 4})
     rows = []
     for name, count in (("a", 12), ("b", 5)):

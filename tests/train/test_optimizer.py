@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from vqwave.config import TrainingConfig, preset
-from vqwave.nn.codec import Codec
-from vqwave.nn.generator import Generator
+from vqwave.codecs.codec_layer import Codec
+from vqwave.generators.generator_layer import Generator
+from vqwave.levels import TrainingConfig
+from vqwave.presets import load_preset
 from vqwave.train.optimizer import Muon, learning_rate
 
 
@@ -17,15 +18,15 @@ def orthogonalised(model) -> set[str]:
 
 
 def test_muon_trains_matrices_between_features_only():
-    codec = orthogonalised(Codec(preset().codec("vqvae_32")))
+    codec = orthogonalised(Codec(load_preset().codec("vqvae_32")))
     assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i, d in (
         (0, 1), (0, 3), (1, 1), (1, 3), (1, 9), (1, 27))), "down_1", "up_1"}
-    generator = Generator(preset().generator("generator_128"))
+    generator = Generator(load_preset().generator("generator_128"))
     names = orthogonalised(generator)
     assert {p.split("/")[0] for p in names} == {"hidden", "vectors", "upsample", "conv_0", "conv_1", "conv_2",
                                                 *(f"dilated_{2**i}" for i in range(6))}
     assert not any("bias" in p for p in codec | names)
-    assert not orthogonalised(Codec(preset("tiny").codec("vqvae_32")))
+    assert not orthogonalised(Codec(load_preset("tiny").codec("vqvae_32")))
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (48, 40), (3, 40, 48), (3, 48, 40)])

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from vqwave import config as configs
 from vqwave.errors import UserError
 from vqwave.io import files, weights
+from vqwave.levels import DataConfig, Split, override, replace
+from vqwave.presets import load_preset
 from vqwave.train import options
 from vqwave.train.options import RunOptions
 
-TINY = configs.preset("tiny")
+TINY = load_preset("tiny")
 
 
 def read(*argv, role="codec"):
@@ -33,7 +34,7 @@ def test_defaults_are_the_presets():
         settings = read(flag, name, "--size", "tiny", role=role)
         assert settings.model == TINY.models[name] and settings.training == TINY.trainings[name]
         assert settings.options == RunOptions("weights", set_by_user=frozenset())
-        assert settings.data == configs.DataConfig() and settings.chain == TINY.chain
+        assert settings.data == DataConfig() and settings.chain == TINY.chain
 
 
 def test_a_flag_overrides_the_file_and_the_file_overrides_the_preset(write):
@@ -44,7 +45,7 @@ def test_a_flag_overrides_the_file_and_the_file_overrides_the_preset(write):
             settings.training.input_length) == (3, 9, 8192)
     assert settings.data.split == 0.5
     assert settings.options.set_by_user == {"batch_size", "seed", "split"}
-    assert settings.model == configs.override(TINY.codec(8),
+    assert settings.model == override(TINY.codec(8),
                                               {"quantizer": {"num_codes": 32}}, "test")
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
 
@@ -55,11 +56,11 @@ def test_every_flag_reaches_its_setting(tmp_path):
             f"--promote --epochs 6 --val-split {tmp_path}/s.yml --learning-rate 1e-4 "
             f"--batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
     settings = read(*line.split())
-    assert settings.training == configs.replace(
-        configs.preset().trainings["vqvae_8"], seed=4, patience=5, mixed_precision=True,
+    assert settings.training == replace(
+        load_preset().trainings["vqvae_8"], seed=4, patience=5, mixed_precision=True,
         epochs=6, learning_rate=1e-4,
         batch_size=3, input_length=16, steps=8)
-    assert settings.data.split == configs.Split(validation=("a",))
+    assert settings.data.split == Split(validation=("a",))
     assert settings.options == RunOptions("o", minutes=3.0,
                                           start_from=Path("w"), keep_last=4, promote=True,
                                           distribute=True, set_by_user=settings.options.set_by_user)
@@ -67,22 +68,22 @@ def test_every_flag_reaches_its_setting(tmp_path):
 
 def test_the_yaml_of_a_set_reproduces_its_training(tmp_path, tiny_weights):
     weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
-    model = configs.replace(weight_set.config, name="my_own")
-    training = configs.replace(TINY.trainings["vqvae_32"], batch_size=5)
+    model = replace(weight_set.config, name="my_own")
+    training = replace(TINY.trainings["vqvae_32"], batch_size=5)
     weights.save(tmp_path, "my_own", "", {p: weight_set.load(p) for p in weight_set.files},
                  model, {"step": 3},
-                 training=training, data=configs.DataConfig(split={"test": ["a"]}))
+                 training=training, data=DataConfig(split={"test": ["a"]}))
     settings = read("--config", tmp_path / "my_own.yml")
     assert (settings.model, settings.training) == (model, training)
-    assert settings.data == configs.DataConfig(split={"test": ["a"]})
+    assert settings.data == DataConfig(split={"test": ["a"]})
 
 
 def test_the_files_beside_the_shipped_weights_train_them_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
         settings, weight_set = read("--config", path), weights.find(path.parent, path.stem)
         assert settings.model == weight_set.config
-        assert settings.training == (weight_set.training or configs.preset().trainings[path.stem])
-        assert settings.data == (weight_set.data or configs.preset().data)
+        assert settings.training == (weight_set.training or load_preset().trainings[path.stem])
+        assert settings.data == (weight_set.data or load_preset().data)
 
 
 @pytest.mark.parametrize("text, role, message", [

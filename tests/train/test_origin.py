@@ -10,16 +10,17 @@ import pytest
 from planned import option
 from prepared import data_folder, music
 
-from vqwave import config as configs
+from vqwave.codecs import Labels
 from vqwave.commands import arguments
-from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
+from vqwave.levels import DataConfig, TrainingConfig, load_yaml, override, replace, validate
+from vqwave.presets import load_preset
 from vqwave.train import origin, plan, run_plan
 from vqwave.train.origin import BaseModels, CorpusSize
 
-TINY = configs.preset("tiny")
-CHAIN = configs.replace(TINY.chain, end=128)
+TINY = load_preset("tiny")
+CHAIN = replace(TINY.chain, end=128)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def folder(tmp_path):
             parts = {part: {"a": np.full(1, level, np.float32)} for part in weights.parts_of(model)}
             training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2, batch_size=32)
             weights.save(folder, model.name, "", parts, model, {"id": model.name, "step": 9},
-                         training=training, data=configs.DataConfig(trim_silence=0.3))
+                         training=training, data=DataConfig(trim_silence=0.3))
     weights.save_chain(folder, CHAIN)
     return folder
 
@@ -94,7 +95,7 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
         assert option(command, "--val-split") == str(out / "split.yml")
     # A share is drawn once, and written down by file.
     drawn = splits.split(manifest.read(data), 0.3, 4)[1]
-    assert configs.load_yaml(out / "split.yml")["validation"] == [
+    assert load_yaml(out / "split.yml")["validation"] == [
         track.file.removesuffix(".u16") for track in drawn]
     # The hour is shared out among the generators, after the minute that measuring took.
     assert float(option(run[1], "--minutes")) == pytest.approx((59 - plan.ENDING / 60) / 2)
@@ -140,7 +141,7 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
     name_folders(data)
     with pytest.raises(UserError, match="were trained with no labels; --from-scratch trains"):
         begin("--label", "folder", "--steps", "2")
-    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
+    labels = validate(Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(BaseModels, "labels_of", lambda *_: labels)
     more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
@@ -158,7 +159,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
     def adopted(name, hours):
         begun = BaseModels.find(folder)
         begun.adopt(CHAIN, tmp_path / name, CorpusSize(3, hours, 1, 0.1))
-        return configs.preset(str(tmp_path / name / origin.PRESET_FILE))
+        return load_preset(str(tmp_path / name / origin.PRESET_FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
     for preset, transpose, gain, dropout, rate, patience, passes in (
@@ -179,21 +180,21 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         assert preset.trainings["vqvae_8"].learning_rate == origin.CODEC_RATE < 1e-3
         model = preset.models["generator_128"]
         assert model.core.dropout == dropout
-        assert configs.override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)
+        assert override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)
         assert preset.models["vqvae_8"] == TINY.codec(8) and preset.chain == CHAIN
         # Steps are this run's own, and codecs are not stopped early.
         assert preset.trainings["vqvae_8"].steps == TrainingConfig().steps
         assert preset.trainings["vqvae_8"].patience == 0
     # What was chosen once stays, however the folder grows.
     BaseModels.find(folder).adopt(CHAIN, tmp_path / "small", CorpusSize(9, 9.0, 1, 0.1))
-    assert configs.preset(str(tmp_path / "small" / origin.PRESET_FILE)).trainings[
+    assert load_preset(str(tmp_path / "small" / origin.PRESET_FILE)).trainings[
         "generator_512"].transpose == 3
 
 
 @pytest.mark.parametrize("hours", [0.3, 3.0])
 def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     weight_set = weights.find(folder, "generator_512")
-    labels = configs.validate(configs.Labels, {"of": "part", "names": ["a/01", "a/02"]})
+    labels = validate(Labels, {"of": "part", "names": ["a/01", "a/02"]})
     labelled = dataclasses.replace(weight_set, config=weight_set.config.with_labels(labels))
     training = origin._tuned(labelled, CorpusSize(3, hours, 1, 0.1))["training"]
     assert (training["learning_rate"], training["patience"], training["passes"]) == (1e-3, 0, origin.PART_PASSES)
@@ -232,7 +233,7 @@ def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_
 def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
     out, more = tmp_path / "out", ("--steps", "5", "--no-report")
     begin(*more)
-    held_out = configs.load_yaml(out / "split.yml")["validation"]
+    held_out = load_yaml(out / "split.yml")["validation"]
     trained_on = [track.sha256[:16] for track in manifest.read(data)]
     for name in ("generator_512", "generator_128"):
         weights.add_to_record(weights.find(out, name), tracks=trained_on)
@@ -240,14 +241,14 @@ def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
                 | {f"new{i}": music(0.5, 10 + i) for i in range(9)})
     capsys.readouterr()
     begin(*more)
-    assert configs.load_yaml(out / "split.yml")["validation"] == held_out
+    assert load_yaml(out / "split.yml")["validation"] == held_out
     output = capsys.readouterr().out
     assert f"--val-split {out / 'split.yml'}" in output.splitlines()[-1]
     # Another command finds it by itself.
     args = argparse.Namespace(val_split=None, split_seed=None, data_dir=data)
     split, _ = arguments.held_out(args, out)
     assert list(split.validation) == held_out
-    assert arguments.held_out(args, tmp_path)[0] == configs.DataConfig().split
+    assert arguments.held_out(args, tmp_path)[0] == DataConfig().split
     # Other music is not what was trained on.
     data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
     with pytest.raises(UserError, match="none of the held-out tracks is in .*; use another"):

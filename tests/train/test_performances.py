@@ -8,15 +8,15 @@ import pytest
 from chains import preset, save_chain, with_score
 from prepared import RecordingReporter, data_folder, music
 
-from vqwave import config as configs
-from vqwave.config import DataConfig, TrainingConfig
+from vqwave.codecs.codec_layer import Codec
 from vqwave.data import scores
 from vqwave.errors import UserError
+from vqwave.generators.generator_layer import Generator
 from vqwave.io import manifest, weights
-from vqwave.nn.codec import Codec
-from vqwave.nn.generator import Generator
+from vqwave.levels import DataConfig, TrainingConfig, dump_yaml, load_yaml, replace
 from vqwave.play import engine
 from vqwave.play.labels import Mixture, read_labels
+from vqwave.presets import load_preset
 from vqwave.train import performances
 from vqwave.train.options import RunOptions
 from vqwave.train.training import train_codec
@@ -35,14 +35,14 @@ def folder(tmp_path_factory):
 def trained(shared):
     def fill(root):
         described = with_score(preset(root / "plain.yml", {512: 2, 128: 2}), root / "led.yml")
-        values = configs.load_yaml(described.name)
+        values = load_yaml(described.name)
         for performer in values["generators"].values():
             if performer["core"].get("kind") != "roll":
                 performer["core"] = {"kind": "frames", "code_dim": 8, "head_dim": 16}
                 performer["sampling"] = {"temperature": 0.0}
         values["generators"][PERFORMER]["conditions"][1] |= {"names": ["a/01", "b/01"], "channels": 6}
-        (root / "led.yml").write_text(configs.dump_yaml(values))
-        described = configs.preset(root / "led.yml")
+        (root / "led.yml").write_text(dump_yaml(values))
+        described = load_preset(root / "led.yml")
         save_chain(root, described)
         ids: dict[str, str] = {}
         for level, name in described.chain.codecs.items():
@@ -138,7 +138,7 @@ def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
 
 def test_a_decoder_learns_performances_and_the_codes_stay(trained, folder, tmp_path):
     codec = weights.find(trained / "codecs", CODEC)
-    model = configs.replace(codec.config, adversary={"late": True, "discriminators": [
+    model = replace(codec.config, adversary={"late": True, "discriminators": [
         {"n_fft": 512, "hop": 128}]})
     keras.utils.set_random_seed(0)
     say = RecordingReporter()

@@ -3,11 +3,12 @@ import pytest
 from chains import COMPOSER
 from prepared import data_folder, music
 
-from vqwave.config import DataConfig, GeneratorConfig, TrainingConfig
-from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data import melody, scores
 from vqwave.dsp import beats
+from vqwave.generators import GeneratorConfig
+from vqwave.generators.composer import BANDS, STRUCK
 from vqwave.io import weights
+from vqwave.levels import DataConfig, TrainingConfig
 from vqwave.train.options import RunOptions
 from vqwave.train.training import train_generator
 

@@ -9,21 +9,22 @@ import pytest
 from chains import save_codec
 from prepared import RecordingReporter, assert_same_sets, data_folder, music
 
-from vqwave import config as configs
-from vqwave.config import DataConfig, TrainingConfig
+from vqwave.codecs import CodecConfig
 from vqwave.errors import Interrupted, UserError
+from vqwave.generators.generator_layer import Generator
 from vqwave.io import weights
-from vqwave.nn.generator import Generator
+from vqwave.levels import DataConfig, Split, TrainingConfig, override, replace
 from vqwave.plots import read_log
+from vqwave.presets import load_preset
 from vqwave.train import jobs, training
 from vqwave.train.options import RunOptions
 from vqwave.train.record import RunState
 
 CODEC, GENERATOR = "vqvae_8", "generator_512"
-TINY = configs.preset("tiny")
+TINY = load_preset("tiny")
 SMALL, NEXT = TINY.codec(CODEC), TINY.generator("generator_128")
 # Wide enough that Muon trains some of it and AdamW the rest.
-WIDE = configs.override(TINY.generator(GENERATOR), {"core": {"units": 40}}, "test")
+WIDE = override(TINY.generator(GENERATOR), {"core": {"units": 40}}, "test")
 STEPS = 7  # in epochs of 3, 3 and 1
 
 
@@ -49,7 +50,7 @@ def train(data, tiny_weights):
         settings = TrainingConfig(**{key: value for key, value in settings.items()
                                      if value is not None})
         options = RunOptions(folder, **run)
-        if isinstance(config or (SMALL if name == CODEC else WIDE), configs.CodecConfig):
+        if isinstance(config or (SMALL if name == CODEC else WIDE), CodecConfig):
             record = training.train_codec(config or SMALL, data, options, settings, data_config,
                                           reporter)
         else:
@@ -207,7 +208,7 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     source = weights.find(begun, CODEC)
     weights.add_to_record(source, held_out=home)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
-    options = {"config": configs.override(SMALL, {"adversary": adversary}, "test"),
+    options = {"config": override(SMALL, {"adversary": adversary}, "test"),
                "start_from": begun, "decoder_only": True, "steps": 4, "epochs": 2}
     train(tmp_path, CODEC, **options)
     tuned = weights.find(tmp_path, CODEC, 2)
@@ -239,7 +240,7 @@ def test_codes_are_identified_by_the_encoders_values(straight, tmp_path):
 
 
 @pytest.mark.parametrize("more, message", [
-    ({"config": configs.override(WIDE, {"core": {"units": 32}}, "test")},
+    ({"config": override(WIDE, {"core": {"units": 32}}, "test")},
      r"with core.units 40, not 32; use another --output-dir"),
 ])
 def test_a_run_that_cannot_continue_is_refused_and_no_file_changes(train, begun, more, message):
@@ -309,9 +310,9 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
     assert likeness > 0.5
     # Each book of a frame has its own part of the table.
     quantizer = {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8}
-    save_codec(tmp_path, configs.override(SMALL, {"quantizer": quantizer}, "test"))
+    save_codec(tmp_path, override(SMALL, {"quantizer": quantizer}, "test"))
     codec = weights.find(tmp_path, CODEC)
-    model, book = Generator(configs.replace(TINY.generator(8), books=3, conditions=[])), codec.codebooks()[2]
+    model, book = Generator(replace(TINY.generator(8), books=3, conditions=[])), codec.codebooks()[2]
     jobs.start_from_codebooks(model, [codec], 5)
     np.testing.assert_allclose(model.core.embedding.embeddings.numpy()[2 * 65 : 2 * 65 + 64],
                                (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3, atol=1e-5)
@@ -319,16 +320,16 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
 
 @pytest.mark.parametrize("name, more, message", [
     (CODEC, {"input_length": 1024}, "--input-length is 1024.*at least 1025"),
-    (CODEC, {"split": configs.Split(validation=("nothing",))},
+    (CODEC, {"split": Split(validation=("nothing",))},
      "'nothing' that the data folder does not hold"),
     (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
-    (GENERATOR, {"config": configs.preset().generator(GENERATOR)},
+    (GENERATOR, {"config": load_preset().generator(GENERATOR)},
      "num_codes is 256, but vqvae_512 in .* has 64"),
     ("generator_128",
-     {"config": configs.replace(NEXT,
+     {"config": replace(NEXT,
                                 conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
      "the level above: num_codes is 9, but vqvae_512 in .* has 64"),
-    (CODEC, {"config": configs.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
+    (CODEC, {"config": replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])
 def test_user_errors_are_one_line(train, tmp_path, name, more, message):
     with pytest.raises(UserError, match=message) as e:

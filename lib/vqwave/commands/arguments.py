@@ -1,8 +1,8 @@
 """Arguments of several commands. parser: a parser, or one of its groups."""
 
 from .. import cli
-from ..config import DataConfig, Split, TrainingConfig
 from ..io import manifest, splits, weights
+from ..levels import DataConfig, Split, TrainingConfig
 from ..play import engine
 from ..report import fad
 from ..train import options

@@ -5,9 +5,9 @@ import sys
 
 from .. import cli
 from ..errors import UserError, check_name
+from ..export import export, packing
 from ..io import defaults, weights
 from ..io.files import check_replaced, printable
-from ..onnx import export, packing
 from ..play import api, engine
 from . import arguments
 

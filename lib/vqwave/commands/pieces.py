@@ -4,13 +4,16 @@ import os
 import sys
 from typing import Literal
 
-from .. import cli, config, progress
+from .. import cli, progress
 from ..errors import UserError, check_name
+from ..generators import MOST_GUIDANCE, Sampling
 from ..io import weights
 from ..io.files import check_replaced, printable
+from ..levels import ChainConfig, level_name
 from ..play import api, controls, keys, mastering, playback
 from ..play.harmony import read_chords, read_key
 from ..play.session import Session
+from ..presets import load_preset
 from . import arguments
 from . import load as load_command
 
@@ -23,14 +26,14 @@ SAMPLING = {
     "top_k": ("K", "draw only from the K likeliest codes; 0: from all codes"),
     "top_p": ("P", "draw only from the likeliest codes, whose probabilities add up to P"),
     "guidance": ("G", f"how strongly the music follows --label, from 1 to "
-                      f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
+                      f"{MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
 """Options with a value for all levels, and for some: {field of `Sampling`: (metavar, help)}."""
 
 
 def level_value(field: str):
     """An argparse type: the name of a level, "" for all, and the value of a field of `Sampling`."""
-    number = cli.field(config.Sampling, field)
+    number = cli.field(Sampling, field)
 
     def parse(text: str):
         level, _, value = text.rpartition("=")
@@ -50,13 +53,13 @@ def add_main(parser):
     length.add_argument("--seconds", type=cli.number(least=SHORTEST_PIECE, most=LONGEST_PIECE),
                         metavar="S", help="length in seconds")
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
-                        help=f"length in frames of the top level ({config.preset().chain.top} "
+                        help=f"length in frames of the top level ({load_preset().chain.top} "
                              f"samples each in the shipped chain)")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="the same seed gives the same music (default: a random seed, which is "
                              "printed)")
     arguments.add_label(parser)
-    defaults = config.Sampling()
+    defaults = Sampling()
     for field, (metavar, help_text) in SAMPLING.items():
         parser.add_argument(flag(field), nargs="+", metavar=metavar,
                             type=level_value(field),
@@ -286,11 +289,11 @@ def begin(args, music, level: int):
         source = music.source(args.variation_of, args.keep,
                               lambda share: bar.update(task, completed=share))
     print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
-          f"codes at {config.level_name(args.keep)}", file=sys.stderr)
+          f"codes at {level_name(args.keep)}", file=sys.stderr)
     return source
 
 
-def bottom(names: str | None, chain: config.ChainConfig) -> int | Literal["all"] | None:
+def bottom(names: str | None, chain: ChainConfig) -> int | Literal["all"] | None:
     """The level at which --generators ends the chain, as `VQWave.ending` takes it. Raises
     `UserError` for an unknown name.
     """

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import cli, config, plots
+from .. import cli, plots
 from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import check_replaced, printable
 from ..play import midi_files
+from ..presets import load_preset
 from . import arguments
 
 
@@ -56,7 +57,7 @@ def main(argv=None) -> int:
 
 
 def draw_sounds(args):
-    rate = config.preset().chain.sample_rate
+    rate = load_preset().chain.sample_rate
     sounds = read(args, lambda path: audio.read_excerpt(path, rate, args.start, args.seconds))
     plots.spectrograms(sounds, args.output, rate, args.title, start=args.start)
 

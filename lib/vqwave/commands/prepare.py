@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from .. import cli, config
+from .. import cli
 from ..data.prepare import prepare
 from ..io.files import printable
+from ..presets import load_preset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("src", metavar="SRC", help="folder of music, with all subfolders")
     parser.add_argument("dst", metavar="DST", help="data folder to write, created if missing")
     parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000),
-                        default=config.preset().chain.sample_rate, metavar="HZ",
+                        default=load_preset().chain.sample_rate, metavar="HZ",
                         help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
                         help="number of processes (default: one for each core)")

@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from .. import cli, config
+from .. import cli
 from ..errors import UserError
+from ..generators import MOST_GUIDANCE, Sampling
 from ..io import defaults
 from ..play import api, engine
 from ..play.sampling import draw_seed
@@ -33,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_generator_folders(models, "each folder has its own stations")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
-    rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
+    rare.add_argument("--guidance", type=cli.field(Sampling, "guidance"), metavar="G",
                       help=f"how strongly the music follows --label, from 1 to "
-                           f"{config.MOST_GUIDANCE:g} (default: each generator's own)")
+                           f"{MOST_GUIDANCE:g} (default: each generator's own)")
     rare.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
                       metavar="N", help="maximum number of listeners")
     return parser

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import cli, plots, progress
-from ..config import CodecConfig
+from ..codecs import CodecConfig
 from ..dsp import metrics
 from ..errors import UserError
 from ..io import audio, defaults, silence, weights

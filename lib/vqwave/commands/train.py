@@ -6,10 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
-from .. import cli, config
+from .. import cli
 from ..errors import UserError
 from ..io import splits, weights
+from ..levels import TrainingConfig
 from ..play import api
+from ..presets import DEFAULT_PRESET, PRESETS, load_preset, preset_names
 from ..train import options, plan, run_plan
 from ..train.origin import BaseModels
 from . import arguments
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
                         help="start from the generators and codecs in this folder (default: the "
                              "shipped models)")
     parser.add_argument("--from-scratch", action="store_true",
-                        help=f"start from random weights, with the preset {config.DEFAULT_PRESET} "
+                        help=f"start from random weights, with the preset {DEFAULT_PRESET} "
                              f"unless --preset names another")
     options.add_preset(parser)
     # Without a preset, the configs of the trained models apply.
@@ -73,7 +75,7 @@ def main(argv=None) -> int:
                         f"weights: give only one")
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.DEFAULT_PRESET,
+    chosen = plan.TrainingPlan(args.data_dir, output, args.preset or DEFAULT_PRESET,
                                args.levels, hours,
                                None if scratch else BaseModels.find(args.start_from), flags=args)
     run_plan.run(chosen, functools.partial(judge, args.musicnn),
@@ -102,17 +104,17 @@ def report(musicnn, data_dir, folder, split, page):
     from . import evaluate
 
     evaluate.report(api.load(folder, folder), folder, data_dir, splits.read_split(split),
-                    config.TrainingConfig().seed, musicnn=musicnn, html=page)
+                    TrainingConfig().seed, musicnn=musicnn, html=page)
 
 
 def _describe_presets() -> str:
     """A description of each preset of the library, with the comment at the top of its file."""
     blocks = []
-    for name in config.preset_names():
-        text = (config.PRESETS / f"{name}.yml").read_text(encoding="utf-8")
+    for name in preset_names():
+        text = (PRESETS / f"{name}.yml").read_text(encoding="utf-8")
         comment = re.match(r"(?:#.*\n)*", text)[0]
         lines = [f"    {line.lstrip('# ')}" for line in comment.splitlines()]
-        blocks.append("\n".join([f"{name}: {config.preset(name).about}", *lines]))
+        blocks.append("\n".join([f"{name}: {load_preset(name).about}", *lines]))
     return "\n".join(blocks)
 
 
@@ -132,7 +134,7 @@ def _listening_commands(chosen: plan.TrainingPlan, folder: str) -> list[str]:
     if chosen.chain.can_generate:
         return [generate]
     lines = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
-    preset = config.preset(chosen.preset)
+    preset = load_preset(chosen.preset)
     if not any(preset.codec(name).has_codes for name in chosen.chain.codecs.values()):
         lines.append(f"{generate} --seconds 30 --output FILE")
     return lines

@@ -123,9 +123,9 @@ def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load,
                   scheduler: str | None = None, sounds: bool = False) -> list[tuple[Path, int]]:
     """[(codes file, frames)] of all `copies`, each (track, variant). Missing ones are encoded.
 
-    load: `nn.codec.load_encoder`; or, with `sounds`, `load_echo`, which makes sounds. here: False
-    waits until another process has encoded the tracks. scheduler: the address of a Dask cluster
-    whose workers encode; they need data and codec under the same paths.
+    load: `codec_layer.load_encoder`; or, with `sounds`, `load_echo`, which makes sounds. here:
+    False waits until another process has encoded the tracks. scheduler: the address of a Dask
+    cluster whose workers encode; they need data and codec under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
     checksum = codec_weights.checksum if sounds else codec_weights.encoding_checksum

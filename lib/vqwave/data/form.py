@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config.roll import BANDS, LOUDNESSES, STEPS_PER_BEAT, STRUCK
 from ..dsp import metrics
+from ..dsp.beats import STEPS_PER_BEAT
+from ..dsp.transcription import LOUDNESSES
+from ..generators.composer import BANDS, STRUCK
 from . import melody
 
 SECTION = 16 * STEPS_PER_BEAT

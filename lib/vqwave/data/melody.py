@@ -6,7 +6,7 @@ from collections.abc import Iterable, Set
 
 import numpy as np
 
-from ..config.roll import BANDS, STRUCK
+from ..generators.composer import BANDS, STRUCK
 
 ORDER = 8
 """The most notes in a row that a piece may share with the top line of a training track."""

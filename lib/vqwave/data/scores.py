@@ -13,10 +13,10 @@ from typing import Self
 
 import numpy as np
 
-from ..config import ScoreAbove
-from ..config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from ..dsp import beats, timing, transcription
 from ..dsp.levels import levels_around
+from ..generators import ScoreAbove
+from ..generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 

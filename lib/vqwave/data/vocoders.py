@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..config import FULL_SCALE, LOUDNESS_RANGE, MOST_LOUDNESS, CodecConfig
+from ..codecs import CodecConfig
 from ..dsp.spectrum import mean_filters
+from ..levels import FULL_SCALE, LOUDNESS_RANGE, MOST_LOUDNESS
 
 MOMENTUM = 0.99
 """The weight of the last step's change of spectra."""
@@ -44,7 +45,7 @@ class GriffinLim:
         samples = len(loudness) * self.hop
         # Repeat the last frame for the length of a window, so that no piece is shorter.
         loudness = np.pad(loudness, ((0, self.n_fft // self.hop), (0, 0)), "edge")
-        # The inverse of `nn.spectrum.loudness_of`, in which a sine of amplitude a has magnitude a.
+        # The inverse of `spectrum_layer.loudness_of`: a sine of amplitude a has magnitude a.
         # In an unscaled transform its magnitude is a·n_fft/4.
         below = np.clip(loudness.T, 0.0, MOST_LOUDNESS) - FULL_SCALE
         amplitudes = 10.0 ** (below * LOUDNESS_RANGE / 20)

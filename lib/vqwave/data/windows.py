@@ -10,9 +10,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from ..config import WHOLE_SHARE, GeneratorConfig, Labels, TrainingConfig
+from ..codecs import WHOLE_SHARE, Labels
+from ..generators import GeneratorConfig
 from ..io import audio, labels
 from ..io.splits import WHOLE, BatchShare
+from ..levels import TrainingConfig
 from . import codes
 from .codes import CodeTrack
 

@@ -10,8 +10,8 @@ import functools
 import re
 from pathlib import Path
 
-from .. import config as configs
 from ..errors import UserError
+from ..levels import load_yaml
 from .files import sha256
 
 TRAINED = "weights"
@@ -49,7 +49,7 @@ def _describes(path: Path, files: dict[str, Path]) -> bool:
         sums = {part: _checksum(file) for part, file in files.items()}
         text = path.read_text(encoding="utf-8", errors="replace")
         # Parsing takes longer, and most sets are others.
-        return all(x in text for x in sums.values()) and configs.load_yaml(path)["sha256"] == sums
+        return all(x in text for x in sums.values()) and load_yaml(path)["sha256"] == sums
     return False
 
 

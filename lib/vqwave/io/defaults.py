@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import config as configs
+from ..levels import ChainConfig
+from ..presets import DEFAULT_PRESET, Preset
 from . import weights
 from .files import CHECKOUT, printable
 
@@ -41,7 +42,7 @@ def codecs(named=None) -> Path:
     return folder(weights.CODECS) if named is None else weights.existing_folder(named)
 
 
-def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
+def folders(codecs=None, generators=None, preset: Preset | None = None,
             epoch: int | str | None = None) -> tuple[Path, Path]:
     """The folders of codecs and of generators. None: the default weights, or `weights/NAME` of a
     preset; the codecs are those in the generators' folder, if the generators were trained on them.
@@ -54,7 +55,7 @@ def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
         generators = codecs
     if generators is None and preset is not None:
         own = Path(weights.GENERATORS) / Path(preset.name).stem
-        shipped = preset.name == configs.DEFAULT_PRESET and not own.is_dir()
+        shipped = preset.name == DEFAULT_PRESET and not own.is_dir()
         generators = None if shipped else own
     generators = folder(weights.GENERATORS) if generators is None else Path(generators)
     if codecs is None:
@@ -66,7 +67,7 @@ def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
     return Path(codecs), generators
 
 
-def plays_own_codecs(folder, chain: configs.ChainConfig, epoch: int | str | None = None) -> bool:
+def plays_own_codecs(folder, chain: ChainConfig, epoch: int | str | None = None) -> bool:
     """Whether a folder's generators were trained on the codecs beside them, or, if they record no
     codecs, all codecs of their levels are there. A line on stderr names codecs that do not play.
     """

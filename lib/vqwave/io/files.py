@@ -4,13 +4,16 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import stat
+import tarfile
 import time
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .. import config
 from ..errors import UserError
+from ..levels import dump_yaml
 
 _PACKED = Path(__file__).resolve().parents[1] / "shipped"
 CHECKOUT = _PACKED if _PACKED.is_dir() else Path(__file__).resolve().parents[3]
@@ -43,6 +46,25 @@ def make_folder(folder) -> Path:
     except OSError as e:
         raise UserError(f"{printable(folder)}: cannot be created: {reason(e)}") from e
     return folder
+
+
+def unpack(package, checksum: str, what: str, folder: Path, members: Mapping[str, str]):
+    """Extract {path in `folder`: member} of a .whl or .tgz file. Raises `UserError` if the file is
+    unreadable, or is not `what`, which has this SHA-256.
+    """
+    try:
+        if sha256(package) != checksum:
+            raise UserError(f"{printable(package)}: is not {what}")
+        is_zip = zipfile.is_zipfile(package)
+        with zipfile.ZipFile(package) if is_zip else tarfile.open(package) as archive:
+            read: Callable = archive.open if is_zip else archive.extractfile
+            for name, member in members.items():
+                path = folder / name
+                with (atomic_write(make_folder(path.parent) / path.name) as file,
+                      read(member) as source):
+                    shutil.copyfileobj(source, file)
+    except OSError as e:
+        raise UserError(f"{printable(e.filename or package)}: {reason(e)}") from e
 
 
 def cache_folder() -> Path:
@@ -122,7 +144,7 @@ def open_own(path):
 def write_yaml(path, values: dict):
     """Write a mapping as a YAML file, see `atomic_write`."""
     with atomic_write(path) as file:
-        file.write(config.dump_yaml(values).encode())
+        file.write(dump_yaml(values).encode())
 
 
 def sweep(folder, seconds: float = 60):

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from ..config import Labels
+from ..codecs import Labels
 from ..errors import UserError
 from . import audio
 from .manifest import Track

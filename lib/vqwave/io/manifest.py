@@ -13,8 +13,8 @@ import pydantic
 from pydantic import Field
 
 from .. import cli
-from ..config import Flag, Text, first_error
 from ..errors import UserError
+from ..levels import Flag, Text, first_error
 from .files import atomic_write, printable, reason
 
 NAME = "manifest.jsonl"

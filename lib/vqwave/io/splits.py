@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import config
-from ..config import Split
 from ..dsp import fingerprints
 from ..errors import UserError
+from ..levels import Split, load_yaml, replace, to_dict, validate
 from . import manifest
 from .files import make_folder, printable, write_yaml
 
@@ -42,7 +41,7 @@ if that is larger. If every track is longer, the shortest track is held out.
 
 def read_split(path) -> Split:
     """A split file: names of tracks (see `names`) by side; all other tracks are trained on."""
-    return config.validate(Split, config.load_yaml(path), str(path))
+    return validate(Split, load_yaml(path), str(path))
 
 
 def track_name(track: manifest.Track) -> str:
@@ -59,7 +58,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
     if not recorded.held_out_tracks:
         return None
     gone = missing(tracks, recorded.held_out_tracks)
-    return config.replace(recorded, **{
+    return replace(recorded, **{
         side: tuple(name for name in getattr(recorded, side) if name not in gone)
         for side in ("validation", "test", "fresh", "excluded")}), gone
 
@@ -68,7 +67,7 @@ def save(folder, split: Split):
     """Record the split of a training in its folder; later tracks do not change the split."""
     path = make_folder(folder) / SPLIT_FILE
     if not (path.is_file() and read_split(path) == split):
-        write_yaml(path, config.to_dict(split))
+        write_yaml(path, to_dict(split))
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:

@@ -29,13 +29,16 @@ import h5py
 import numpy as np
 
 from .. import cli
-from .. import config as configs
+from ..codecs import CodecConfig
 from ..errors import UserError
+from ..generators import GeneratorConfig, validate_model
+from ..levels import ChainConfig, Config, DataConfig, TrainingConfig, fields
+from ..presets import Preset, load_preset
 from . import copied
 from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write_yaml
 
 CHAIN, GRAPHS = "chain.yml", "graphs.tar.xz"
-"""`onnx/packing.py` writes the archive of graphs."""
+"""`export/packing.py` writes the archive of graphs."""
 UNKNOWN = "unknown"
 """Settings, data or tracks that were not recorded, in a YAML file."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
@@ -48,9 +51,9 @@ class WeightsError(UserError):
     """A weights file or set cannot be used. The message names the file, and the layer if any."""
 
 
-def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
+def parts_of(config: CodecConfig | GeneratorConfig) -> tuple[str, ...]:
     """The parts of a set of this model, each in its own file."""
-    if isinstance(config, configs.GeneratorConfig) and not config.conditions:
+    if isinstance(config, GeneratorConfig) and not config.conditions:
         return ("generator", "corpus") if config.core.learns == "scores" else ("generator",)
     return WEIGHT_PARTS[config.kind]
 
@@ -85,7 +88,7 @@ def epoch_tag(epoch: int) -> str:
     return f"{epoch:05d}"
 
 
-class Record(configs.Config):
+class Record(Config):
     """The record of a training about its weights.
 
     codecs: by name, `codes_id` of each codec whose codes a generator was trained on. codes_of: run
@@ -94,16 +97,16 @@ class Record(configs.Config):
     measurements of a codec on held-out tracks.
     """
 
-    epoch: configs.Whole = 0
-    step: configs.Whole = 0
-    seed: configs.Whole = 0
-    id: configs.Text = ""
-    validation_loss: configs.Real = 0.0
-    beginning: configs.Real = 0.0
-    codecs: dict[configs.Text, configs.Text] = {}
-    codes_of: configs.Text = ""
-    tracks: tuple[configs.Text, ...] | Literal["unknown"] = UNKNOWN
-    held_out: dict[configs.Text, configs.Real | None] = {}
+    epoch: fields.Whole = 0
+    step: fields.Whole = 0
+    seed: fields.Whole = 0
+    id: fields.Text = ""
+    validation_loss: fields.Real = 0.0
+    beginning: fields.Real = 0.0
+    codecs: dict[fields.Text, fields.Text] = {}
+    codes_of: fields.Text = ""
+    tracks: tuple[fields.Text, ...] | Literal["unknown"] = UNKNOWN
+    held_out: dict[fields.Text, fields.Real | None] = {}
 
     def to_dict(self) -> dict:
         """The keys of the YAML; unknown tracks are left out."""
@@ -124,12 +127,12 @@ class WeightSet:
     folder: Path
     name: str
     tag: str
-    config: configs.CodecConfig | configs.GeneratorConfig
+    config: CodecConfig | GeneratorConfig
     files: dict[str, Path]
     checksum: str
     record: dict
-    training: configs.TrainingConfig | None = None
-    data: configs.DataConfig | None = None
+    training: TrainingConfig | None = None
+    data: DataConfig | None = None
     graphs: str = ""
     origin: Path | None = None
 
@@ -147,7 +150,7 @@ class WeightSet:
     @property
     def trim_silence(self) -> float | None:
         """Seconds of silence that training left at the ends of its tracks."""
-        return (self.data or configs.DataConfig()).trim_silence
+        return (self.data or DataConfig()).trim_silence
 
     @property
     def trained_on(self) -> set[str] | None:
@@ -189,15 +192,15 @@ class WeightSet:
         """A checksum of everything that encoding depends on: fields of the config, and encoder and
         codebook as float32.
         """
-        values = configs.to_dict(self.config)
-        fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
+        values = fields.to_dict(self.config)
+        parts = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
         # Default values are left out, so that a new axis changes no checksum.
         for axis in ("encoder", "padding", "bottleneck", "hierarchy", "labels"):
-            if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
-                fields[axis] = values[axis]
-        fields["quantizer"] = {k: v for k, v in values["quantizer"].items()
-                               if k not in self.config.quantizer.training_only}
-        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+            if getattr(self.config, axis) != CodecConfig.model_fields[axis].default:
+                parts[axis] = values[axis]
+        parts["quantizer"] = {k: v for k, v in values["quantizer"].items()
+                              if k not in self.config.quantizer.training_only}
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for part in ("encoder", "codebook"):
             for path, array in sorted(self.load(part).items()):
                 digest.update(json.dumps([part, path, array.shape]).encode())
@@ -331,9 +334,9 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
         write_arrays(path, arrays)
         checksums[part] = sha256(path)
     write_yaml(config_path(folder, name, tag), {
-        "schema": configs.SCHEMA, "model": configs.to_dict(config),
-        "training": configs.to_dict(training) if training else UNKNOWN,
-        "data": configs.to_dict(data) if data else UNKNOWN,
+        "schema": fields.SCHEMA, "model": fields.to_dict(config),
+        "training": fields.to_dict(training) if training else UNKNOWN,
+        "data": fields.to_dict(data) if data else UNKNOWN,
         "record": {"tracks": UNKNOWN} | (record or {}), "sha256": checksums})
 
 
@@ -350,30 +353,30 @@ def tags(folder, name: str) -> list[str]:
     return found if "" in found or not copied.origin(folder, name) else [*found, ""]
 
 
-def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
+def generators(folder, chain: ChainConfig) -> dict[int, GeneratorConfig]:
     """The config of each generator of a chain in a folder, by level; the weights are not read."""
     models = {}
     for level, name in chain.generators.items():
         for tag in tags(folder, name)[-1:]:
-            with contextlib.suppress(configs.ConfigError):
-                values = configs.load_yaml(config_path(folder, name, tag))
-                model = configs.validate_model(values.get("model"), name)
-                if isinstance(model, configs.GeneratorConfig):
+            with contextlib.suppress(fields.ConfigError):
+                values = fields.load_yaml(config_path(folder, name, tag))
+                model = validate_model(values.get("model"), name)
+                if isinstance(model, GeneratorConfig):
                     models[level] = model
     return models
 
 
-def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
+def chain(folder, preset: Preset | None = None) -> ChainConfig:
     """The chain in `chain.yml`, or of the preset. Without either, the chain of the preset
     `compact`, cut to the upper levels if only they have generators.
     """
     path = Path(folder) / CHAIN
     if not path.exists():
         return _default_chain(folder) if preset is None else preset.chain
-    values = configs.load_yaml(path)
+    values = fields.load_yaml(path)
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
-    chain = configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
+    chain = fields.validate(ChainConfig, values["chain"], os.fspath(path))
     whole = chain if preset is None else preset.chain
     if (chain.sample_rate, chain.levels) != (whole.sample_rate, whole.levels[: len(chain.levels)]):
         raise WeightsError(f"{path}: has {chain.summary}, but preset {preset.name} has "
@@ -381,20 +384,20 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
     return chain
 
 
-def _default_chain(folder) -> configs.ChainConfig:
-    default = configs.to_dict(configs.preset("compact").chain)
+def _default_chain(folder) -> ChainConfig:
+    default = fields.to_dict(load_preset("compact").chain)
     trained = [bool(tags(folder, level["generator"])) for level in default["levels"]]
     upper = trained.index(False) if False in trained else len(trained)
     levels = default["levels"][: None if any(trained[upper:]) else upper or None]
-    return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
+    return fields.validate(ChainConfig, default | {"levels": levels, "end": None})
 
 
-def save_chain(folder, chain: configs.ChainConfig):
+def save_chain(folder, chain: ChainConfig):
     """Write `chain.yml` beside the generators."""
-    write_yaml(Path(folder) / CHAIN, {"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
+    write_yaml(Path(folder) / CHAIN, {"schema": fields.SCHEMA, "chain": fields.to_dict(chain)})
 
 
-def add_chain(folder, described: configs.ChainConfig):
+def add_chain(folder, described: ChainConfig):
     """`save_chain` for models that are trained one by one. Does nothing if the folder already
     describes or implies this chain, or if it has weights of another chain.
     """
@@ -457,22 +460,22 @@ def record(folder, name: str, epoch: int | str | None = None) -> dict:
     with contextlib.suppress(UserError, KeyError):
         tag = _tag(epoch, tags(folder, name))
         origin = None if tag else copied.origin(folder, name)
-        return dict(configs.load_yaml(origin or config_path(folder, name, tag))["record"] or {})
+        return dict(fields.load_yaml(origin or config_path(folder, name, tag))["record"] or {})
     return {}
 
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
     """The numbered set that the best set was copied from: both have the same record."""
     with contextlib.suppress(UserError, KeyError):
-        values = configs.load_yaml(config_path(folder, name, "best"))["record"]
-        record = configs.validate(Record, values)
+        values = fields.load_yaml(config_path(folder, name, "best"))["record"]
+        record = fields.validate(Record, values)
         source = _open(folder, name, epoch_tag(record.epoch))
         if source.record == record.to_dict():
             return source
     return None
 
 
-def find_trained(folder, name: str, preset: configs.Preset,
+def find_trained(folder, name: str, preset: Preset,
                  epoch: int | str | None = None) -> WeightSet:
     """`find` for a model of this preset. Raises `WeightsError` also if a part of the model is of
     another kind; for a missing model, with the command to train it.
@@ -497,18 +500,18 @@ def find_trained(folder, name: str, preset: configs.Preset,
 def _open(folder: Path, name: str, tag: str, origin: Path | None = None) -> WeightSet:
     path = origin or config_path(folder, name, tag)
     try:
-        values = configs.load_yaml(path)
+        values = fields.load_yaml(path)
         # Checked first, so that a file of another program gets a suitable message.
         if not {"model", "record", "sha256"} <= set(values):
             raise WeightsError(f"{path}: is not the description of a weights set (keys model, "
                                f"record and sha256)")
-        config = configs.validate_model(values["model"], os.fspath(path))
+        config = validate_model(values["model"], os.fspath(path))
         training, data = (
             None if values.get(key, UNKNOWN) == UNKNOWN
-            else configs.validate(kind, values[key], f"{path}: {key}")
-            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
-        record = configs.validate(Record, values["record"], f"{path}: record")
-    except configs.ConfigError as e:
+            else fields.validate(kind, values[key], f"{path}: {key}")
+            for kind, key in ((TrainingConfig, "training"), (DataConfig, "data")))
+        record = fields.validate(Record, values["record"], f"{path}: record")
+    except fields.ConfigError as e:
         raise WeightsError(str(e)) from e
     graphs = str(values.get("graphs", ""))
     if not (re.fullmatch("[0-9a-f]{64}", graphs) and graphs_path(folder).exists()):
@@ -561,7 +564,7 @@ def copy_as_best(source: WeightSet, folder) -> WeightSet:
 
 def add_to_record(weight_set: WeightSet, **values):
     """Add to the record in the YAML of a set."""
-    described = configs.load_yaml(weight_set.yaml)
+    described = fields.load_yaml(weight_set.yaml)
     write_yaml(weight_set.yaml, described | {"record": (described.get("record") or {}) | values})
 
 

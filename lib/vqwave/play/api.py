@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..config import SCORE, level_name
 from ..data import chunking
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
+from ..levels import SCORE, level_name
 from . import latents, midi_files
 from .controls import CONTROLS
 from .engine import CodecEngine

@@ -12,9 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..config import SCORE, CodecConfig, Labels, Sampling, level_name
+from ..codecs import CodecConfig, Labels
 from ..data.scores import Score
 from ..errors import UserError
+from ..generators import Sampling
+from ..levels import SCORE, level_name
 from . import pitches
 from .blocks import Block, fade_in
 from .controls import Steering

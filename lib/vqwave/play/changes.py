@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import SCORE, Sampling, read_level, validate
 from ..errors import UserError, check_number
+from ..generators import Sampling
+from ..levels import SCORE, read_level, validate
 from . import controls
 from .chain import Engines, Options
 from .edits import Edits

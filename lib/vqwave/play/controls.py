@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import MOST_GUIDANCE
 from ..data.form import TEMPI
 from ..errors import UserError, check_name
+from ..generators import MOST_GUIDANCE
 from .edits import Edits
 
 MOST_NOTES = 16

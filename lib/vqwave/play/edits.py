@@ -8,8 +8,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ..config import Config, ScoreAbove
-from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
+from ..dsp.beats import STEPS_PER_BEAT
+from ..generators import ScoreAbove
+from ..generators.composer import BANDS, SILENT, SOUNDING, STRUCK
+from ..levels import Config
 
 ADDED = STRUCK + 2
 """The code of the strike of an added note."""

@@ -14,12 +14,14 @@ from itertools import pairwise
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, Sampling, level_name
+from ..codecs import PERIOD
 from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError, check_name
-from ..onnx import export
-from ..onnx.loops import loop_kind, precision
+from ..export import export
+from ..export.loops import loop_kind, precision
+from ..generators import Sampling
+from ..levels import level_name
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
 
@@ -415,7 +417,7 @@ class _KerasCodec:
 
     def __init__(self, weight_set):
         stderr.import_keras()
-        from ..nn.codec import load_codec
+        from ..codecs.codec_layer import load_codec
 
         self._codec = load_codec(weight_set)
         self._models = {kind: _runnable(getattr(self._codec, f"{kind}_model")())
@@ -434,8 +436,8 @@ class _KerasGenerator:
 
     def __init__(self, weight_set):
         stderr.import_keras()
-        from ..nn.generator import load_generator
-        from ..nn.sampler import KerasLoop
+        from ..generators.generator_layer import load_generator
+        from ..generators.sampler_layer import KerasLoop
 
         self._generator, self._loops = load_generator(weight_set), {}
         self._new_loop = KerasLoop

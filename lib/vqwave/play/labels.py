@@ -8,8 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from ..config import WHOLE_SHARE, CodecConfig, GeneratorConfig, Labels
+from ..codecs import WHOLE_SHARE, CodecConfig, Labels
 from ..errors import UserError, check_number, first_names
+from ..generators import GeneratorConfig
 from .sampling import PART_DRAW, TRACK_DRAW, uniforms
 
 CROSS_FADE = 1.0

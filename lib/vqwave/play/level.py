@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..config import SCORE, Sampling, ScoreAbove
+from ..generators import Sampling, ScoreAbove
+from ..levels import SCORE
 from . import pitches
 from .controls import Steering
 from .labels import Mixture, without

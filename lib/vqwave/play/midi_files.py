@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..config.roll import BANDS, STEPS_PER_BEAT, VELOCITIES
 from ..data.scores import Score
 from ..dsp import beats as rhythm
 from ..dsp import timing, transcription
+from ..dsp.beats import STEPS_PER_BEAT
 from ..errors import UserError
+from ..generators.composer import BANDS, VELOCITIES
 from ..io.files import atomic_write, check_place, printable, reason
 from .midi import NOTES_OFF, SOUND_OFF
 

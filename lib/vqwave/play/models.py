@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import config
 from ..errors import UserError, check_name
 from ..io import defaults, weights
+from ..levels import level_name
+from ..presets import load_preset
 from . import engine as engines
 from . import pitches
 from .chain import Engines
@@ -20,7 +21,7 @@ class ChainModels:
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
                  epoch: int | str | None = None, preset=None):
         self.engine = check_name("engine", engine, engines.ENGINES)
-        self.epoch, self.preset = epoch, None if preset is None else config.preset(preset)
+        self.epoch, self.preset = epoch, None if preset is None else load_preset(preset)
         self._given = codecs
         self._codecs, self._generators = defaults.folders(codecs, generators, self.preset, epoch)
         self.chain = weights.chain(self._generators, self.preset)
@@ -115,7 +116,7 @@ class ChainModels:
         if not missing or last is None:
             return level  # without weights of the first level, loading raises an error
         defaults.note(f"no weights of {' and '.join(missing)} in {self._generators}, so the chain "
-                      f"ends at {config.level_name(last)}")
+                      f"ends at {level_name(last)}")
         return last
 
     def codec(self, level: int) -> engines.CodecEngine:
@@ -147,8 +148,8 @@ class ChainModels:
                 raise UserError(f"{name} has a sample rate of {rate} Hz, but the chain has "
                                 f"{self.sample_rate} Hz")
             if weight_set.config.level != levels.get(name, weight_set.config.level):
-                raise UserError(f"{name} is of level {config.level_name(weight_set.config.level)}, "
-                                f"but the chain has it at level {config.level_name(levels[name])}")
+                raise UserError(f"{name} is of level {level_name(weight_set.config.level)}, "
+                                f"but the chain has it at level {level_name(levels[name])}")
             self._sets[name] = weight_set
         return self._sets[name]
 

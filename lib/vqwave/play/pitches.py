@@ -12,8 +12,8 @@ from typing import Self
 
 import numpy as np
 
-from ..config import LOUDNESS_RANGE
 from ..io.files import atomic_write, cache_folder
+from ..levels import LOUDNESS_RANGE
 from ..progress import share_bar
 
 LISTENED_SECONDS = 0.3715

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..config import SCORE, level_name
 from ..data.scores import Score
 from ..errors import UserError
+from ..levels import SCORE, level_name
 
 JOIN = 0.0929
 """The longest cross-fade, in seconds, from a recording to the music that continues it."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..config import SCORE, GeneratorConfig, Sampling, level_name, override, read_level, validate
 from ..errors import UserError, check_number
+from ..generators import GeneratorConfig, Sampling
 from ..io.defaults import note
+from ..levels import SCORE, level_name, override, read_level, validate
 
 (TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW, DENSITY_DRAW,
  LEVELS_DRAW) = range(1000, 1007)

@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Labels, ScoreAbove
-from ..config.roll import (
-    BANDS,
-    LOUDNESSES,
-    SILENT,
-    SOUNDING,
-    STEPS_PER_BEAT,
-    STRUCK,
-    VELOCITIES,
-)
+from ..codecs import Labels
 from ..data import form, melody
 from ..data.scores import Score, level_rows
 from ..dsp import beats
+from ..dsp.beats import STEPS_PER_BEAT
+from ..dsp.transcription import LOUDNESSES
+from ..generators import ScoreAbove
+from ..generators.composer import BANDS, SILENT, SOUNDING, STRUCK, VELOCITIES
 from . import pitches, spreads
 from .controls import Steering
 from .edits import redraw

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from ..config import Config, validate
 from ..errors import UserError
 from ..io.files import atomic_write, printable, reason
+from ..levels import Config, validate
 from .changes import engines_after
 from .controls import NAMES
 

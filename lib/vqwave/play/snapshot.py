@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from ..config import CodecConfig
+from ..codecs import CodecConfig
 from ..errors import UserError
 from ..io import weights
 from ..io.files import printable, reason

@@ -4,8 +4,8 @@ and loud ones. A section keeps to the spreads of the part of a track whose sound
 
 import numpy as np
 
-from ..config import Labels
-from ..config.roll import LOUDNESSES
+from ..codecs import Labels
+from ..dsp.transcription import LOUDNESSES
 
 SEMITONE_BLUR, LOUDNESS_BLUR = 4.0, 1.0
 """The standard deviations of the blurs of strikes, in semitones and in classes of loudness. So

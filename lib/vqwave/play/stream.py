@@ -9,10 +9,10 @@ from typing import Self
 
 import numpy as np
 
-from ..config import Sampling
-from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
+from ..dsp.beats import STEPS_PER_BEAT
 from ..errors import UserError, check_number
+from ..generators import Sampling
 from . import controls
 from .blocks import Block, Leveler, Transport
 from .chain import Chain, ChainState, Engines, Options, start_chain

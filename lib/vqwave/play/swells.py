@@ -4,7 +4,7 @@ loud as it is there: of the part whose sound the section has.
 
 import numpy as np
 
-from ..config import Labels
+from ..codecs import Labels
 
 
 class Swells:

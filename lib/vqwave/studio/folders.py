@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import SCORE, GeneratorConfig, level_name
 from ..errors import UserError
+from ..export import export
+from ..generators import GeneratorConfig
 from ..io import defaults, files, weights
-from ..onnx import export
+from ..levels import SCORE, level_name
 from ..play import api
 from ..play.sampling import takes
 from . import limits, pictures

@@ -11,9 +11,9 @@ import pydantic
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..config import SCORE, ChainConfig, level_name, read_level
 from ..errors import UserError, check_number
 from ..io import files
+from ..levels import SCORE, ChainConfig, level_name, read_level
 from ..play import controls
 from ..play.edits import Edits
 from ..play.harmony import read_chords, read_key

@@ -19,15 +19,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from ..config import SCORE, WHOLE_SHARE, ScoreAbove, level_name
-from ..config import roll as rolls
+from ..codecs import WHOLE_SHARE
 from ..data import melody
 from ..dsp import notes
 from ..errors import UserError
+from ..export import export
+from ..export.loops import OPSET, loop_kind
+from ..export.nodes import FLOAT, Nodes, tensors
+from ..generators import ScoreAbove, composer
 from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, unpack
-from ..onnx import export
-from ..onnx.loops import OPSET, loop_kind
-from ..onnx.nodes import FLOAT, Nodes, tensors
+from ..levels import SCORE, level_name
 from ..play import (
     blocks,
     controls,
@@ -303,7 +304,7 @@ class Site:
                                "SUSTAINED"),
             **constants(harmony, "OUTSIDE KEY_AWAITED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING QUIETEST"),
-            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
+            **constants(composer, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""

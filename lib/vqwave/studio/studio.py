@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..config import level_name
 from ..errors import UserError
 from ..io import audio, defaults, files, weights
+from ..levels import level_name
 from ..play import controls, midi_files
 from ..play.edits import Edits
 from ..play.render import Finish

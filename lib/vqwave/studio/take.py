@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config import CodecConfig
-from ..config.roll import STEPS_PER_BEAT
+from ..codecs import CodecConfig
 from ..dsp import notes
+from ..dsp.beats import STEPS_PER_BEAT
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering, midi_files

@@ -3,9 +3,10 @@
 import shlex
 
 from .. import cli
-from ..config import ChainConfig, GeneratorConfig
 from ..errors import UserError
+from ..generators import GeneratorConfig
 from ..io import weights
+from ..levels import ChainConfig
 
 
 def find_all(model: GeneratorConfig, folder, epoch=None, chain: ChainConfig | None = None,

@@ -4,16 +4,15 @@ import math
 
 import numpy as np
 
-from .. import config
-from ..config.roll import STEPS_PER_BEAT
+from ..codecs import CodecConfig, Labels, codec_layer, losses_layer
 from ..data import codes, form, scores, windows
 from ..dsp import beats
+from ..dsp.beats import STEPS_PER_BEAT
 from ..errors import UserError
+from ..generators import GeneratorConfig, generator_layer
 from ..io import labels, manifest, silence, splits, weights
-from ..nn import codec as nn_codec
-from ..nn import generator as nn_generator
-from ..nn import losses
-from ..nn.cores import CORES
+from ..levels import SCORE, DataConfig, TrainingConfig, replace
+from ..levels.kinds import layer_of
 from ..progress import SilentReporter
 from . import codecs, performances
 from .devices import DeviceGroup
@@ -31,12 +30,12 @@ class Job:
 
     shown: tuple[str, ...]
     """The metrics in the line of an epoch."""
-    training: config.TrainingConfig
+    training: TrainingConfig
     """The run's settings, from `prepare` on."""
     gives_labels = False
     """Whether labels can be added to weights without labels."""
 
-    def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
+    def __init__(self, model: CodecConfig | GeneratorConfig, data_dir):
         self.model, self.data_dir = model, data_dir
         self.codec_weights: list[weights.WeightSet] = []
         """The codecs of a generator's codes: of its level, then of the level above."""
@@ -45,9 +44,9 @@ class Job:
         """Read the manifest. Raises `UserError` if the model cannot train on the data."""
         self.tracks = manifest.read(self.data_dir)
 
-    def complete(self, saved: config.CodecConfig | config.GeneratorConfig | None,
-                 source: config.CodecConfig | config.GeneratorConfig | None,
-                 data: config.DataConfig, seed: int):
+    def complete(self, saved: CodecConfig | GeneratorConfig | None,
+                 source: CodecConfig | GeneratorConfig | None,
+                 data: DataConfig, seed: int):
         """Fill in the names of the labels: those of the run that continues, or of the initial
         weights, otherwise those of the training tracks. Parts always come from this folder's
         tracks. seed: see `splits.split`.
@@ -64,7 +63,7 @@ class Job:
             (train, _), _ = silence.trim(self.data_dir, sides, data.trim_silence, SilentReporter())
             names = labels.vocabulary(train, wanted.of)
             moods = labels.moods_of(self.data_dir, train, names) if wanted.are_parts else {}
-        self.model = self.model.with_labels(config.replace(wanted, names=names, moods=moods))
+        self.model = self.model.with_labels(replace(wanted, names=names, moods=moods))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
@@ -150,7 +149,7 @@ class CodecJob(Job):
     shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence",
              "val_usage", "val_perplexity", "val_reconstruction", "val_kl")
 
-    def __init__(self, model: config.CodecConfig, data_dir, options: RunOptions):
+    def __init__(self, model: CodecConfig, data_dir, options: RunOptions):
         super().__init__(model, data_dir)
         self.options = options
         self.performed: dict[str, np.ndarray] = {}
@@ -161,12 +160,12 @@ class CodecJob(Job):
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
 
-    def check_settings(self, training: config.TrainingConfig):
+    def check_settings(self, training: TrainingConfig):
         model = self.model
-        shortest = max(losses.SHORTEST_AUDIO,
-                       losses.LINE_BINS * model.level if model.loss.hum else 0,
+        shortest = max(losses_layer.SHORTEST_AUDIO,
+                       losses_layer.LINE_BINS * model.level if model.loss.hum else 0,
                        model.adversary.longest // 2 + 1 if model.adversary else 0)
-        unit = math.lcm(model.level, losses.CONSTANT_Q.hop if model.loss.constant_q else 1)
+        unit = math.lcm(model.level, losses_layer.CONSTANT_Q.hop if model.loss.constant_q else 1)
         if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit} and at least {shortest}")
@@ -197,10 +196,10 @@ class CodecJob(Job):
         return self.windows_of(self.train, **options)
 
     def build(self, seed: int):
-        return nn_codec.Codec(self.model, seed, self.options.decoder_only)
+        return codec_layer.Codec(self.model, seed, self.options.decoder_only)
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_codec.take_weights(model, weight_set)
+        codec_layer.take_weights(model, weight_set)
 
 
 class GeneratorJob(Job):
@@ -211,7 +210,7 @@ class GeneratorJob(Job):
     shown = ("bits", "top1", "val_bits", "val_top1")
     gives_labels = True
 
-    def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir, codec_epoch=None,
+    def __init__(self, model: GeneratorConfig, data_dir, codec_dir, codec_epoch=None,
                  chain=None, scheduler=None):
         super().__init__(model, data_dir)
         self.chain = chain
@@ -227,7 +226,7 @@ class GeneratorJob(Job):
         for weight_set in self.codec_weights:
             self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
-    def check_settings(self, training: config.TrainingConfig):
+    def check_settings(self, training: TrainingConfig):
         unit = self.model.source_level or self.model.level
         if training.mix:
             raise UserError(f"training: mix is {training.mix:g}, but {self.model.name} learns "
@@ -253,8 +252,8 @@ class GeneratorJob(Job):
                  + [(t, v) for t in self.val for v in untransposed])
         corpora = [codes.encode_corpus(
             self.data_dir, pairs, weight_set, say,
-            nn_codec.load_echo if sounds else nn_codec.load_encoder, group.first, self.scheduler,
-            sounds) for weight_set, sounds in zip(
+            codec_layer.load_echo if sounds else codec_layer.load_encoder, group.first,
+            self.scheduler, sounds) for weight_set, sounds in zip(
                 self.codec_weights, (False, model.hears), strict=False)]
         # The first copy of a track is the track itself, not transposed and of full length.
         self.code_tracks = {t.file: [] for t in self.train + self.val}
@@ -262,7 +261,7 @@ class GeneratorJob(Job):
             source = (above[0], model.source_level) if above else ()
             self.code_tracks[track.file].append(codes.cut(
                 track, variant, self.spans[track.file], entry, model.level, *source))
-        if config.SCORE in model.reads:
+        if SCORE in model.reads:
             self._read_scores(say)
         self._describe_window(say)
         self._measure_baseline(group, say)
@@ -306,15 +305,15 @@ class GeneratorJob(Job):
                                    **options)
 
     def build(self, seed: int):
-        model = nn_generator.Generator(self.model)
+        model = generator_layer.Generator(self.model)
         start_from_codebooks(model, self.codec_weights, seed)
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_generator.take_weights(model, weight_set)
+        generator_layer.take_weights(model, weight_set)
 
     def compile_options(self) -> dict:
-        return CORES[self.model.core.kind].compile_options()
+        return layer_of(self.model.core).compile_options()
 
 
 class ScoreJob(GeneratorJob):
@@ -325,7 +324,7 @@ class ScoreJob(GeneratorJob):
     def check(self):
         Job.check(self)
 
-    def check_settings(self, training: config.TrainingConfig):
+    def check_settings(self, training: TrainingConfig):
         if training.input_length % (self.model.level * STEPS_PER_BEAT):
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of a beat, "
@@ -346,11 +345,11 @@ class ScoreJob(GeneratorJob):
             for track in self.train + self.val}
         self._describe_window(say)
         self._measure_baseline(group, say)
-        self.corpus = self._form_of(transcribed, config.Labels(of="part", names=names))
+        self.corpus = self._form_of(transcribed, Labels(of="part", names=names))
         say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
             self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))
 
-    def _form_of(self, transcribed: dict[str, scores.Score], parts: config.Labels
+    def _form_of(self, transcribed: dict[str, scores.Score], parts: Labels
                  ) -> dict[str, np.ndarray]:
         """See `form.of_scores`. parts: the labels of a performer of these tracks."""
         rolls = [self.code_tracks[track.file][0].codes for track in self.train]
@@ -362,7 +361,7 @@ class ScoreJob(GeneratorJob):
                               [transcribed[track.file].levels for track in self.train])
 
     def build(self, seed: int):
-        model = nn_generator.Generator(self.model)
+        model = generator_layer.Generator(self.model)
         model.corpus = self.corpus
         return model
 
@@ -371,7 +370,7 @@ GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
 """The job of each value of `CoreConfig.learns`."""
 
 
-def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],
+def start_from_codebooks(model: generator_layer.Generator, codec_weights: list[weights.WeightSet],
                          seed: int):
     """Initialise embeddings and logits from the codebooks of the generator's level and of the level
     above (if any), so that similar codes start with similar embeddings.

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from ..config import TrainingConfig
+from ..levels import TrainingConfig
 
 NARROW = 32
 """AdamW trains kernels with at most this many input or output channels."""

@@ -8,11 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
 
-from .. import cli, config
-from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
+from .. import cli
+from ..codecs import CodecConfig, Labels
 from ..errors import UserError
+from ..generators import GeneratorConfig, validate_model
 from ..io import weights
 from ..io.splits import read_split
+from ..levels import (
+    ChainConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    Split,
+    TrainingConfig,
+    load_yaml,
+    merge,
+    override,
+    to_dict,
+    validate,
+)
+from ..presets import DEFAULT_PRESET, Preset, load_preset
 from .record import STEPS_PER_EPOCH
 
 SETTINGS = {
@@ -80,7 +95,7 @@ class TrainingSettings(NamedTuple):
     preset: str
 
 
-class ConfigFile(config.Config):
+class ConfigFile(Config):
     """The content of a `--config` file: the changed keys of a model, its training and its data."""
 
     model: dict[str, Any] = {}
@@ -89,9 +104,9 @@ class ConfigFile(config.Config):
 
     @classmethod
     def read(cls, path) -> Self:
-        values = config.load_yaml(path)
+        values = load_yaml(path)
         # The YAML file beside a set of weights has more keys, and its training may be unknown.
-        return config.validate(cls, {
+        return validate(cls, {
             key: value for key, value in values.items()
             if key not in ("schema", "record", "sha256", "graphs")
             and value not in (None, weights.UNKNOWN)},
@@ -123,7 +138,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
 
 
 def add_preset(p: argparse.ArgumentParser):
-    p.add_argument("--preset", "--size", default=config.DEFAULT_PRESET, metavar="NAME",
+    p.add_argument("--preset", "--size", default=DEFAULT_PRESET, metavar="NAME",
                    help=f"a preset (`{cli.command('train')} --list` lists all), or the path of a "
                         f"preset's YAML file")
 
@@ -142,7 +157,7 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
     p.add_argument("--val-split", metavar="SHARE|F.yml",
                    help=f"tracks to hold out for validation: a share of the hours, or the path of "
                         f"a split.yml (default: {DataConfig().split})")
-    p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
+    p.add_argument("--label", choices=get_args(Labels.model_fields["of"].annotation),
                    help="train generators and VAEs with a label for each track, which you can "
                         "choose when you play: the folder of the recording, a tag, or a part "
                         "of the track")
@@ -163,9 +178,9 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                            "an epoch number, which plays by default")
 
 
-def parse_split(text) -> float | config.Split:
+def parse_split(text) -> float | Split:
     """The value of `--val-split`: a share of the hours, or the split in a `split.yml`."""
-    if isinstance(text, config.Split):
+    if isinstance(text, Split):
         return text
     try:
         share = float(text)
@@ -182,11 +197,11 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     with `add_options`. changes: replacements of values in `args`.
     """
     args = argparse.Namespace(**vars(args) | changes)
-    preset, path = config.preset(args.preset), args.config
+    preset, path = load_preset(args.preset), args.config
     file = ConfigFile() if path is None else ConfigFile.read(path)
     name, model = _read_model(preset, role, args.name, file.model, path)
     if args.label and not (model.labels and model.labels.of == args.label):
-        model = model.with_labels(config.Labels(of=args.label))
+        model = model.with_labels(Labels(of=args.label))
     fields = [*SETTINGS, "epochs", *(GENERATOR_SETTINGS if role == "generator" else ())]
     flags = {field: getattr(args, field) for field in fields} | {"mixed_precision": args.fp16}
     given = file.training | {key: value for key, value in flags.items() if value is not None}
@@ -201,8 +216,8 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     start_from = args.start_from and Path(args.start_from)
     where = f"{path}: " if path else ""
     return TrainingSettings(
-        model, config.override(base, given, f"{where}training"),
-        config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
+        model, override(base, given, f"{where}training"),
+        validate(DataConfig, to_dict(preset.data) | data, f"{where}data"),
         RunOptions(args.output_dir, args.minutes, start_from, start_epoch,
                    getattr(args, "decoder_only", False), getattr(args, "performer", None),
                    args.keep_last, args.promote, args.distribute,
@@ -210,18 +225,18 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
         preset.chain, preset.name)
 
 
-def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
+def _read_model(preset: Preset, role: str, name: str | None, own: dict,
                 path) -> tuple[str, CodecConfig | GeneratorConfig]:
     """The model's name in the preset, and its config with the keys of the `--config` file."""
     chain = preset.chain
     names = list((chain.codecs if role == "codec" else chain.generators).values())
     described = "level" in own or "stages" in own
     if own.get("kind", role) != role:
-        raise config.ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
+        raise ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
     if not names and not described:
         for codec in chain.codecs:
             preset.codec(codec).check_codes("a generator")
-        raise config.ConfigError(f"preset {preset.name}: has no generators; --config must describe "
+        raise ConfigError(f"preset {preset.name}: has no generators; --config must describe "
                                  f"one")
     name = name or own.get("name")
     if name is None:
@@ -229,6 +244,6 @@ def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                         f"{', '.join(names)}, or --config must describe one")
     if name not in names and not described:
         getattr(preset, role)(name)  # raises with the names that exist
-    base = config.to_dict(preset.models[name]) if name in names else {"kind": role, "name": name}
-    return name, config.validate_model(config.merge(base, own),
+    base = to_dict(preset.models[name]) if name in names else {"kind": role, "name": name}
+    return name, validate_model(merge(base, own),
                                        path or f"preset {preset.name}: {name}")

@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from .. import config
-from ..config import ChainConfig, Labels, Split, TrainingConfig
+from ..codecs import Labels
 from ..errors import UserError
 from ..io import defaults, silence, weights
 from ..io.files import make_folder, printable, write_yaml
+from ..levels import SCHEMA, ChainConfig, Split, TrainingConfig, load_yaml, to_dict
 
 PRESET_FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that starts from trained models."""
@@ -126,11 +126,11 @@ class BaseModels:
         models = {name: _tuned(weight_set, amount) for name, weight_set in sets.items()}
         if path.exists():
             # A training that has begun keeps its settings, but levels may have been added.
-            before = config.load_yaml(path)
+            before = load_yaml(path)
             models |= {name: model for key in ("codecs", "generators")
                        for name, model in (before.get(key) or {}).items() if name in models}
-        values = {"schema": config.SCHEMA, "about": f"the models of {self}, tuned to other music",
-                  "chain": config.to_dict(chain), "data": {"trim_silence": self.trim_silence},
+        values = {"schema": SCHEMA, "about": f"the models of {self}, tuned to other music",
+                  "chain": to_dict(chain), "data": {"trim_silence": self.trim_silence},
                   "codecs": {name: models[name] for name in chain.codecs.values()},
                   "generators": {name: models[name] for name in chain.generators.values()}}
         write_yaml(path, values)
@@ -138,9 +138,9 @@ class BaseModels:
 
 def _tuned(weight_set: weights.WeightSet, amount: CorpusSize) -> dict:
     """A model for a preset, with settings for this amount of music."""
-    model = config.to_dict(weight_set.config)
+    model = to_dict(weight_set.config)
     kind = model.pop("kind")
-    training = config.to_dict(weight_set.training or TrainingConfig())
+    training = to_dict(weight_set.training or TrainingConfig())
     for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # set for each run
         del training[key]
     changes = {"batch_size": max(1, min(training["batch_size"],

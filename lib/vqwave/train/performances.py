@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import level_name
 from ..data import scores
 from ..data.codes import CodeTrack
 from ..data.windows import Span, Window
 from ..errors import UserError
+from ..generators.generator_layer import Generator, load_generator
 from ..io import manifest, weights
-from ..nn.generator import Generator, load_generator
+from ..levels import level_name
 from ..progress import Reporter
 
 PART = 2048

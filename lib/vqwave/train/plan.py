@@ -16,11 +16,24 @@ from typing import Annotated, Any
 
 import pydantic
 
-from .. import cli, config
-from ..config import ChainConfig
+from .. import cli
 from ..errors import UserError
 from ..io import manifest, splits
 from ..io.files import printable, write_yaml
+from ..levels import (
+    SCHEMA,
+    SCORE,
+    ChainConfig,
+    DataConfig,
+    Split,
+    TrainingConfig,
+    level_name,
+    load_yaml,
+    read_level,
+    replace,
+    to_dict,
+)
+from ..presets import DEFAULT_PRESET, load_preset
 from . import devices, options, origin
 from .origin import BaseModels, CorpusSize
 
@@ -83,7 +96,7 @@ class TrainingPlan:
 
     data_dir: Path
     output_dir: Path
-    preset: str = config.DEFAULT_PRESET
+    preset: str = DEFAULT_PRESET
     levels: Sequence | None = None
     hours: float | None = None
     origin: BaseModels | None = None
@@ -99,13 +112,13 @@ class TrainingPlan:
             self.preset = os.fspath(self.output_dir / origin.PRESET_FILE)
             folders = [os.path.abspath(folder)
                        for folder in (self.origin.codecs, self.origin.generators)]
-        self.whole = self.origin.chain if self.origin else config.preset(self.preset).chain
+        self.whole = self.origin.chain if self.origin else load_preset(self.preset).chain
         sizes = self.whole.sizes
         if self.levels is None:
             self.levels = tuple(x for x in sizes if x >= self.whole.ending or not self.origin)
-        self.levels = tuple(config.read_level(x, sizes, "--levels: ") for x in self.levels)
+        self.levels = tuple(read_level(x, sizes, "--levels: ") for x in self.levels)
         if not self.levels or self.levels != sizes[: len(self.levels)]:
-            chosen, known = (",".join(map(config.level_name, x)) for x in (self.levels, sizes))
+            chosen, known = (",".join(map(level_name, x)) for x in (self.levels, sizes))
             raise UserError(f"--levels is {chosen}; it must be the first of {known}, or several "
                             f"from the first down")
         self.state = PlanState(preset=self.preset, label=self.flags.label, origin=folders)
@@ -113,9 +126,9 @@ class TrainingPlan:
     @property
     def chain(self) -> ChainConfig:
         """The levels of the chain that are trained."""
-        levels = [config.to_dict(level) for level in self.whole.levels
+        levels = [to_dict(level) for level in self.whole.levels
                   if level.level >= self.levels[-1]]
-        return config.replace(self.whole, levels=levels,
+        return replace(self.whole, levels=levels,
                               end=self.whole.end if self.whole.end in self.levels else None)
 
     @property
@@ -147,7 +160,7 @@ class TrainingPlan:
     @property
     def performed(self) -> str | None:
         """The codec whose decoder learns performances of scores, or None."""
-        return self.chain.codecs[self.chain.top] if config.SCORE in self.chain.generators else None
+        return self.chain.codecs[self.chain.top] if SCORE in self.chain.generators else None
 
     def codes_in_use(self, codec: str) -> bool:
         """Whether a generator's training on the codec's codes has begun, at the codec's level or at
@@ -165,16 +178,16 @@ class TrainingPlan:
         performs = stage.decoder_only and stage.name == self.performed
         start_from, changes = self.output_dir if performs else None, {}
         if performs:
-            defaults = config.preset(self.preset).trainings[stage.name]
+            defaults = load_preset(self.preset).trainings[stage.name]
             changes = {"performer": self.output_dir,
                        "learning_rate": self.flags.learning_rate or defaults.learning_rate / 2,
                        "input_length": self.flags.input_length or defaults.input_length // 2}
         elif self.origin:
             start_from = self.origin.folder_of(stage.name)
         if stage.role == "codec":
-            takes_labels = not config.preset(self.preset).codec(stage.name).has_codes
+            takes_labels = not load_preset(self.preset).codec(stage.name).has_codes
         else:
-            takes_labels = stage.name != self.whole.generators.get(config.SCORE)
+            takes_labels = stage.name != self.whole.generators.get(SCORE)
         return options.read_settings(
             self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,
@@ -192,7 +205,7 @@ class TrainingPlan:
 
     def top_setting(self, field: str):
         """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
-        defaults = config.preset(self.preset).trainings[self.whole.generator(self.whole.top)]
+        defaults = load_preset(self.preset).trainings[self.whole.generator(self.whole.top)]
         value = getattr(self.flags, field)
         return getattr(defaults, field) if value is None else value
 
@@ -202,7 +215,7 @@ class TrainingPlan:
         return self.output_dir / splits.SPLIT_FILE
 
     @functools.cached_property
-    def split(self) -> config.Split:
+    def split(self) -> Split:
         """The held-out tracks: named by `--val-split`, or a share that is drawn once."""
         return self._read_split(lambda line: None)
 
@@ -212,10 +225,10 @@ class TrainingPlan:
         # All processes of a distributed training write the same file, and read it.
         splits.save(self.output_dir, self.split)
 
-    def _read_split(self, say) -> config.Split:
+    def _read_split(self, say) -> Split:
         val_split = self.flags.val_split
-        split = config.DataConfig().split if val_split is None else options.parse_split(val_split)
-        if isinstance(split, config.Split):
+        split = DataConfig().split if val_split is None else options.parse_split(val_split)
+        if isinstance(split, Split):
             return split
         tracks, path = manifest.read(self.data_dir), self.split_file
         kept, gone = splits.load(self.output_dir, tracks) or (None, [])
@@ -227,7 +240,7 @@ class TrainingPlan:
                 f"{printable(gone[0])}")
         if kept and val_split is not None:
             say(f"--val-split {split:g} is ignored: the held-out tracks stay those of {path}")
-        seed = config.TrainingConfig().seed if self.flags.seed is None else self.flags.seed
+        seed = TrainingConfig().seed if self.flags.seed is None else self.flags.seed
         trained_on = self.origin.trained_on if self.origin else ()
         return kept or splits.draw(tracks, split, seed, trained_on)
 
@@ -243,7 +256,7 @@ class TrainingPlan:
         path = self.output_dir / PLAN_FILE
         if not path.exists():
             return
-        content: dict[str, Any] = config.load_yaml(path)
+        content: dict[str, Any] = load_yaml(path)
         content.pop("schema", None)
         try:
             saved = PlanState.model_validate(content)
@@ -269,7 +282,7 @@ class TrainingPlan:
         if not devices.is_first():
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        values = {"schema": config.SCHEMA} | self.state.model_dump(exclude_none=True)
+        values = {"schema": SCHEMA} | self.state.model_dump(exclude_none=True)
         values["spent"] = round(self.state.spent, 1)
         write_yaml(self.output_dir / PLAN_FILE, values)
 

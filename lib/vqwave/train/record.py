@@ -10,11 +10,12 @@ from typing import Self
 
 import numpy as np
 
-from .. import config
-from ..config import CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
+from ..codecs import CodecConfig
 from ..errors import UserError
+from ..generators import GeneratorConfig, validate_model
 from ..io import weights
 from ..io.files import atomic_write
+from ..levels import SCHEMA, DataConfig, TrainingConfig, fields, replace, validate
 
 STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 """The most steps and minutes of an epoch, if the settings have no number of epochs."""
@@ -60,7 +61,7 @@ class RunRecord:
 
     def plan(self, steps: int):
         """Set the number of steps."""
-        self.steps, self.training = steps, config.replace(self.training, steps=steps)
+        self.steps, self.training = steps, replace(self.training, steps=steps)
 
     def values_of_set(self, epoch: int, loss: float) -> dict:
         """The `record` of the weights that are saved now."""
@@ -72,8 +73,8 @@ class RunRecord:
 
     def to_dict(self) -> dict:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        parts = {key: config.to_dict(values[key]) for key in ("model", "training", "data")}
-        return {"schema": config.SCHEMA} | values | parts
+        parts = {key: fields.to_dict(values[key]) for key in ("model", "training", "data")}
+        return {"schema": SCHEMA} | values | parts
 
     @classmethod
     def from_dict(cls, values: dict) -> Self:
@@ -81,8 +82,8 @@ class RunRecord:
         known = {f.name for f in dataclasses.fields(cls)}
         values = {key: value for key, value in values.items() if key in known}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
-            values[key] = config.validate(kind, values[key], key)
-        return cls(**values | {"model": config.validate_model(values["model"], "model")})
+            values[key] = validate(kind, values[key], key)
+        return cls(**values | {"model": validate_model(values["model"], "model")})
 
 
 class RunState:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import config
-from ..config import ChainConfig, DataConfig, TrainingConfig
+from ..codecs import Labels
 from ..errors import UserError
 from ..io import files, weights
+from ..levels import ChainConfig, Config, DataConfig, TrainingConfig, override, replace, to_dict
 from .options import RunOptions
 from .record import RunRecord, RunState
 
@@ -114,11 +114,11 @@ def restore_best(folder, record: RunRecord):
 
 def _override(earlier, settings, set_by_user):
     """The settings of an earlier run, overridden by those that the user set now."""
-    return config.override(earlier, {key: value for key, value in config.to_dict(settings).items()
+    return override(earlier, {key: value for key, value in to_dict(settings).items()
                                      if key in set_by_user}, "settings")
 
 
-def _check_labels(who: str, before: config.Labels | None, now: config.Labels | None):
+def _check_labels(who: str, before: Labels | None, now: Labels | None):
     """Raises `UserError` if the model to continue has other labels."""
     if (before and (before.of, before.names)) != (now and (now.of, now.names)):
         old, new = (labels.summary if labels else "no labels" for labels in (before, now))
@@ -131,7 +131,7 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
     folder, name = options.output_dir, saved.name
     advice = f"use another --output-dir, or remove {name}.state.npz"
     _check_labels(f"{folder}: {name}", saved.model.labels, model.labels)
-    old, new = _flat(config.to_dict(saved.model)), _flat(config.to_dict(model))
+    old, new = _flat(to_dict(saved.model)), _flat(to_dict(model))
     for key in old | new:
         if old.get(key) != new.get(key):
             raise UserError(f"{folder}: holds a run of {name} with {key} {old.get(key)!r}, not "
@@ -160,7 +160,7 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, option
         for key, value in settings:
             old = getattr(earlier, key)
             if value != old and key not in ("steps", "epochs", "patience"):
-                words = (f"another {key}" if isinstance(value, config.Config)
+                words = (f"another {key}" if isinstance(value, Config)
                          else f"{key} {old}; it continues with {value}")
                 say(f"the run so far had {words}")
     record.training, record.data = training, data
@@ -174,4 +174,4 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, option
         elif not record.finished:
             raise UserError(f"{record.name} in {options.output_dir} is at step {record.step} of "
                             f"{record.steps} already; --steps {steps} is not beyond that")
-    record.training = config.replace(record.training, steps=record.steps)
+    record.training = replace(record.training, steps=record.steps)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import stderr
-from ..config import CodecConfig, GeneratorConfig
+from ..codecs import CodecConfig
 from ..errors import Interrupted, UserError
+from ..generators import GeneratorConfig
 from ..io import labels, manifest, splits, weights
 from . import codecs, devices
 from .isolated import Task

@@ -16,16 +16,11 @@ import keras
 import numpy as np
 
 from .. import machine
-from ..config import (
-    ChainConfig,
-    CodecConfig,
-    DataConfig,
-    GeneratorConfig,
-    TrainingConfig,
-    replace,
-)
+from ..codecs import CodecConfig
 from ..errors import UserError
+from ..generators import GeneratorConfig
 from ..io import files, weights
+from ..levels import ChainConfig, DataConfig, TrainingConfig, replace
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
 from .jobs import GENERATOR_JOBS, CodecJob, GeneratorJob

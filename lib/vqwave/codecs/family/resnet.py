@@ -1,0 +1,14 @@
+"""Blocks of a ResNet."""
+
+from typing import Literal
+
+from ...levels.fields import KernelSize
+from ..parts import CodecPart
+
+
+class ResNetBlock(CodecPart):
+    """Residual blocks of two convolutions, batch normalisation, LeakyReLU (He et al. 2016)."""
+
+    kind: Literal["resnet"] = "resnet"
+    noncausal = True
+    kernel_size: KernelSize = 3
