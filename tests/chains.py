@@ -22,10 +22,11 @@ def quantizer(books=1):
 
 
 def stages(level):
-    """Strides of 8 and then 4 that multiply to `level`, a power of 2 from 8 on."""
-    strides = [8]
-    while np.prod(strides) < level:
-        strides.append(min(4, level // int(np.prod(strides))))
+    """Strides that multiply to `level`: of a power of 2 from 8 on, 8 and then at most 4."""
+    strides, most = [], 8
+    while (rest := level // int(np.prod(strides, dtype=int))) > 1:
+        strides.append(max(stride for stride in range(2, most + 1) if rest % stride == 0))
+        most = 8 if level & (level - 1) else 4
     return [{"stride": stride, "channels": 8, "dilations": [1]} for stride in strides]
 
 

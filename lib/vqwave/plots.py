@@ -36,19 +36,22 @@ CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
     """Waveform and spectrogram of each of {name: audio}. 0 dB is the loudest point of the first."""
-    signals, count = _finite(signals), len(signals)
+    count, signals = len(signals), {
+        name: np.nan_to_num(np.asarray(audio, np.float32), posinf=1.0, neginf=-1.0)
+        for name, audio in signals.items()}
     across = min(count, (3, 4, 6)[bisect_left((9, 16), count)])
     down = -(-count // across)
     width = 10.0 if across < 3 else 13.0
     height = 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down
     figure, axes = _create(width, height, title, 2 * down, across, sharex=True,
-                                  height_ratios=[1, 2.6] * down)
+                           height_ratios=[1, 2.6] * down)
     spectra = [log_spectrogram(s, sample_rate) for s in signals.values()]
-    top, limits = float(spectra[0].max()), _limits(signals.values())
+    top, peak = float(spectra[0].max()), max(float(np.abs(s).max()) for s in signals.values())
+    limit = 1.05 * peak if peak > 1e-4 else 1.0
     for i, (name, audio) in enumerate(signals.items()):
         wave, spectrum = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
         _waveform(wave, audio, sample_rate, start)
-        wave.set_ylim(*limits)
+        wave.set_ylim(-limit, limit)
         _name_panel(wave, name, across)
         image = _spectrogram(spectrum, spectra[i], len(audio), sample_rate, top, start,
                              hertz=i % across == across - 1 or i == count - 1)
@@ -59,7 +62,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: 
     for wave in pairs[:, 0].ravel()[count:]:
         wave.set_visible(False)
     _time_axis(_hide_unused(pairs[:, 1], count), start,
-                      _end(signals, start, sample_rate))
+               start + max(map(len, signals.values())) / sample_rate)
     _colorbar(figure, image, list(axes.ravel()), "Level (dB)")
     figure.align_ylabels(axes[:, 0])
     _save(figure, path)
@@ -73,7 +76,7 @@ def notes(rolls: dict, path, title: str = ""):
     from matplotlib.colors import to_rgb
 
     figure, axes = _create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
-                                  sharey=True, grid=False)
+                           sharey=True, grid=False)
     loudest = max(float(roll.spectrum.max()) for roll in rolls.values())
     top = max(loudest, -RANGE_DB)
     midi = np.concatenate([roll.midi for roll in rolls.values()])  # scores may leave the spectrum
@@ -284,20 +287,6 @@ def _waveform(axis, audio, sample_rate, start):
                           linewidth=0.3, color=BLUE, alpha=alpha)
 
 
-def _finite(signals: dict) -> dict[str, np.ndarray]:
-    return {name: np.nan_to_num(np.asarray(audio, np.float32), posinf=1.0, neginf=-1.0)
-            for name, audio in signals.items()}
-
-
-def _limits(signals):
-    peak = max(float(np.abs(s).max()) for s in signals) * 1.05
-    return (-peak, peak) if peak > 1e-4 else (-1.0, 1.0)
-
-
-def _end(signals, start, sample_rate):
-    return start + max(map(len, signals.values())) / sample_rate
-
-
 def _create(width, height, title, rows=1, columns=1, grid=True, **options):
     """(figure, axes [rows, columns]), without boxes and with a light grid."""
     from matplotlib.figure import Figure
@@ -377,14 +366,5 @@ def _save(figure, path):
     with warnings.catch_warnings(), atomic_write(path) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font",
                                 category=UserWarning)
-        if kind == "svg":
-            figure.savefig(file, format=kind, metadata={"Date": None})
-            return
-        from PIL import Image
-
-        # 256 colours look the same, and need a third of the bytes.
-        full = io.BytesIO()
-        figure.savefig(full, format=kind, metadata={"Software": None})
-        few = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE,
-                                                       dither=Image.Dither.NONE)
-        few.save(file, "PNG", optimize=True)
+        figure.savefig(file, format=kind,
+                       metadata={"Date" if kind == "svg" else "Software": None})

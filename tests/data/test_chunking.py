@@ -62,16 +62,3 @@ def test_chunked_decoding_is_that_of_the_whole(count, rng):
         decoder = Decoder()
         np.testing.assert_array_equal(chunking.decode(decoder, codes, LEVEL, HALO, window), whole)
         assert max(decoder.lengths, default=0) <= (window or count) + 2 * HALO
-
-
-class Counted:
-    """A model's call, and how long its inputs were."""
-
-    def __init__(self, model):
-        self.model, self.lengths = model, []
-
-    def __call__(self, x, start=0):
-        self.lengths.append(x.shape[1])
-        if len(self.model.inputs) > 1:
-            x = [x, np.full(len(x), start, np.int32)]
-        return np.asarray(self.model.predict_on_batch(x))

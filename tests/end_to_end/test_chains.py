@@ -1,9 +1,8 @@
 """Chains of other levels and rates, as presets, through the commands."""
 
-import os
 import re
-from pathlib import Path
 
+import chains
 import numpy as np
 import pytest
 import soundfile
@@ -13,17 +12,14 @@ from imported import run
 from prepared import music
 
 from vqwave.io import weights
-from vqwave.presets import load_preset
-
-PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
 
 
-@pytest.mark.parametrize("preset", [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.large] if i else [])
-    for i, path in enumerate(PRESETS)])
-def test_any_chain_trains_and_plays(preset, tmp_path, capsys):
-    system = load_preset(os.fspath(preset))
-    rate, chain = system.chain.sample_rate, system.chain
+@pytest.mark.parametrize("levels, rate, block", [
+    ((1024, 64), 44100, 8192), pytest.param((2048, 512, 128), 22050, 8192, marks=pytest.mark.large),
+    pytest.param((60, 12), 3000, 960, marks=pytest.mark.large)])
+def test_any_chain_trains_and_plays(levels, rate, block, tmp_path, capsys):
+    preset, length = tmp_path / "preset.yml", 8192 if rate > 3000 else 3000
+    chain = chains.preset(preset, dict.fromkeys(levels, 1), rate, block).chain
     data, out = tmp_path / "data", tmp_path / "out"
     (tmp_path / "music").mkdir()
     for i in range(2):
@@ -33,8 +29,8 @@ def test_any_chain_trains_and_plays(preset, tmp_path, capsys):
     assert code == 0, errors
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data,
                          "--output-dir", out, "--preset", preset,
-                         "--steps", 2, "--epochs", 1, "--no-fp16",
-                         "--no-report", setting=stages_are_forked)
+                         "--steps", 2, "--epochs", 1, "--batch-size", 2, "--input-length", length,
+                         "--offsets", 1, "--no-fp16", "--no-report", setting=stages_are_forked)
     assert code == 0, said
     assert re.findall(r"^== (\S+)", said, re.MULTILINE) == chain.names
     assert weights.chain(out) == chain

@@ -18,8 +18,7 @@ from vqwave.play import api
 from vqwave.presets import load_preset
 
 CHAIN = load_preset("tiny").chain
-LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
-TONE = (0.3 * np.sin(np.arange(4 * LEVELS[0]) / 20)).astype(np.float32)
+RATE = CHAIN.sample_rate
 
 
 @pytest.mark.parametrize("encoder", ["libopus", "libmp3lame"])

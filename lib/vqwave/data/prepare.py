@@ -104,26 +104,35 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
         raise UserError(f"{printable(src)}: contains no audio ({' '.join(AUDIO_SUFFIXES)}){there}")
     report = PrepareReport(failed=failed)
     with _claim(dst):
-        recorded = _read_manifest(dst, sample_rate, overwrite)
-        tracks = {t.file: t for t in recorded if t.is_intact(dst)}
+        recorded = {t.file: t for t in _read_manifest(dst, sample_rate, overwrite)}
+        tracks = {file: t for file, t in recorded.items() if t.is_intact(dst)}
         jobs = _plan(dst, sources, tracks, sample_rate)
         if overwrite:
             jobs = [replace(job, track=None) for job in jobs]
-        log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
+
+        def save():
+            nonlocal recorded
+            if tracks != recorded:
+                manifest.write(dst, tracks.values())
+                recorded = dict(tracks)
+
         results = _convert_all(jobs, workers or machine.cores(), scheduler)
         # Progress is counted in bytes, because files differ in length.
         bar = progress.bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
                            transient=False)
-        task = bar.add_task("preparing", total=sum(job.source.size for job in jobs))
+        task, due = bar.add_task("preparing", total=sum(job.source.size for job in jobs)), 0.0
         try:
             with bar, contextlib.closing(results):
                 for job, result in results:
-                    log.add(job, *result)
+                    _add(report, tracks, job, *result)
                     bar.advance(task, job.source.size)
+                    if (start := time.monotonic()) > due:
+                        save()  # which takes long with a million tracks
+                        due = time.monotonic() + max(_SAVE_EVERY, 20 * (time.monotonic() - start))
         finally:
             # Killed workers leave unfinished tracks, also after Ctrl-C or with a full disk.
             _sweep(dst)
-            log.save()
+            save()
     failed.sort()
     report.notes += _notes(report, list(tracks.values()), others)
     return report
@@ -270,32 +279,14 @@ def _new_file(source, tracks) -> str:
     return next(file for file in files if file not in tracks)
 
 
-class _Log:
-    """Adds results to `tracks` and `report`, and saves the manifest every few seconds."""
-
-    def __init__(self, dst, tracks, report, changed):
-        self.dst, self.tracks, self.report, self.changed = dst, tracks, report, changed
-        self._saved, self._pause = time.monotonic(), _SAVE_EVERY
-
-    def add(self, job, state: str, value, damaged: bool = False):
-        """state, value, damaged: what `_convert` returns."""
-        if state == "failed":
-            self.report.failed.append((job.source.path, value))
-            return
-        (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
-        self.report.damaged += [_name(value)] * damaged
-        self.changed = self.changed or self.tracks.get(value.file) != value
-        self.tracks[value.file] = value
-        if (start := time.monotonic()) - self._saved > self._pause:
-            self.save()
-            self._saved = time.monotonic()
-            # Save less often if saving takes long, as with a million tracks.
-            self._pause = max(_SAVE_EVERY, 20 * (self._saved - start))
-
-    def save(self):
-        if self.changed:
-            manifest.write(self.dst, self.tracks.values())
-            self.changed = False
+def _add(report: PrepareReport, tracks: dict, job, state: str, value, damaged: bool = False):
+    """Add a result to the tracks and to the report. state, value, damaged: of `_convert`."""
+    if state == "failed":
+        report.failed.append((job.source.path, value))
+        return
+    (report.converted if state == "converted" else report.up_to_date).append(value)
+    report.damaged += [_name(value)] * damaged
+    tracks[value.file] = value
 
 
 def _convert_all(jobs, workers, scheduler):
