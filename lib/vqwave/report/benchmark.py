@@ -5,18 +5,20 @@ take turns within one run. Values are medians, unless a column says otherwise.
 import contextlib
 import datetime
 import functools
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import machine
+from ..errors import end_with_parent
 from ..export import export
 from ..play import api, playback
 from . import browser, tables
@@ -61,7 +63,8 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
     results["checksums"] = export_graphs(music)
     for done, (name, level) in enumerate(jobs):
         progress(done, len(jobs), f"{name}, {level}x")
-        rows = run_process(name, codecs, generators, level, effort)
+        with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as process:
+            rows = process.submit(measure, name, codecs, generators, level, effort).result()
         results.setdefault(name, []).extend({"level": level, **row} for row in rows)
     progress(len(jobs), len(jobs), "done")
     results["load"].append(os.getloadavg()[0])
@@ -83,13 +86,10 @@ def _time(function, *arguments) -> float:
     return max(time.perf_counter() - start, 1e-9)
 
 
-# --- processes without TensorFlow -----------------------------------------------------------------
-
-_ENDS = "from vqwave.errors import end_with_parent; end_with_parent()\n"
-_CHILD = "import sys; from vqwave.report import benchmark; benchmark.child(*sys.argv[1:])"
-
 _COLD = """
 import sys
+from vqwave.errors import end_with_parent
+end_with_parent()
 from vqwave.commands import play
 from vqwave.report import benchmark
 music = benchmark.api.load(sys.argv[1], sys.argv[2])
@@ -98,29 +98,12 @@ for _ in benchmark.start(music, int(sys.argv[3]), 1):
 """
 
 
-def _start_python(program: str, *arguments) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", _ENDS + program, *map(str, arguments)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def run_process(part: str, codecs, generators, level: int, effort: Effort) -> list[dict]:
-    """The rows of a part, measured in a new process."""
-    with _start_python(_CHILD, part, codecs, generators, level, json.dumps(effort)) as process:
-        rows, error = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"measuring {part} failed:\n{error}")
-    return json.loads(rows)
-
-
-def child(part: str, codecs: str, generators: str, level: str, effort: str):
-    """Measure a part in this process and print its rows as JSON."""
-    music = api.load(codecs, generators)
-    rows = BENCHMARKS[part].measure(music, Effort(*json.loads(effort)), int(level))
+def measure(part: str, codecs, generators, level: int, effort: Effort) -> list[dict]:
+    """The rows of a part, measured in this process, which has to be without TensorFlow."""
+    rows = BENCHMARKS[part].measure(api.load(codecs, generators), effort, level)
     if loaded := {"tensorflow", "keras"} & set(sys.modules):
         raise RuntimeError(f"playing loaded {loaded}")
-    print(json.dumps(rows))
+    return rows
 
 
 def measure_codec(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
@@ -181,7 +164,10 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     marks = {"cold": [], "warm": [[*start(music, level, i)] for i in range(effort.starts + 1)][1:]}
     for _ in range(effort.starts):
         began = time.perf_counter()
-        with _start_python(_COLD, *folders, level) as process:
+        with subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", _COLD, *map(str, (*folders, level))], text=True,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             marks["cold"].append([time.perf_counter() - began for _ in process.stdout])
             error = process.stderr.read()
         if process.returncode:
