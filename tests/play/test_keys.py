@@ -95,7 +95,7 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
 
 
 def test_the_first_change_of_the_tempo_starts_from_the_tempo_that_the_model_chose():
-    stream = SimpleNamespace(labels=(), has_score=True, stay=1.0, tempo=90.0, queued_sampling={}, sampled=dict.fromkeys(Sampling.model_fields, []), set=lambda **change: 0)
+    stream = SimpleNamespace(labels=(), has_score=True, steering=controls.Steering(), tempo=90.0, sampling={}, sampled=dict.fromkeys(Sampling.model_fields, []), set=lambda **change: 0)
     keys = Keys(stream)
     for key in "cCC":
         keys.press(key)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import stderr
 from ..codecs import PERIOD
-from ..data import chunking, form, melody
+from ..data import chunking, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError, check_name
 from ..export import export
@@ -29,12 +29,8 @@ ENGINES = ("onnx", "onnx-float32", "keras")
 
 
 def check_chain(codec, generators, kept: int = 0):
-    """Raises `UserError` if a generator does not fit the generator above it, or if the last
-    generator does not fit `codec`.
-
-    Args:
-        codec, generators: objects with a `.config`; the generators from the top down.
-        kept: the level that the first generator reads; 0: the generator is the top of the chain.
+    """Raises `UserError` if a generator does not fit the generator above it, or the last generator
+    does not fit `codec`. kept: the level that the first generator reads; 0: it is the top.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
@@ -82,10 +78,8 @@ def _frame(config) -> str:
 
 def check_trained_on(codecs, generators):
     """Raises `UserError` if the generators were trained on codes from different codecs, or from
-    other codecs than `codecs`. Two checkpoints of one training run count as one codec.
-
-    Args:
-        codecs, generators: `WeightSet`s. codecs: for decoding, and for encoding the prompt.
+    other codecs than `codecs`. Two checkpoints of one training run count as one codec. Takes
+    `WeightSet`s.
     """
     def run_of(codes_id: str) -> str:  # "" if the weights do not record their run
         return codes_id.rpartition(":")[0]
@@ -145,13 +139,16 @@ class CodecEngine:
     @property
     def decode_halo(self) -> int:
         """The decoder's receptive field on either side of a frame, in frames."""
-        # Both graphs hold the number. A stream uses `decode_part`, so its graph is open already.
-        return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
+        return self._decoder_fact("decode_halo")
 
     @property
     def decode_past(self) -> int:
         """The frames before the halo of which the decoder hears a mean."""
-        return self._models.fact("decode_part" if self.splits else "decode", "decode_past")
+        return self._decoder_fact("decode_past")
+
+    def _decoder_fact(self, key: str) -> int:
+        # Both graphs hold the number. A stream uses `decode_part`, so its graph is open already.
+        return self._models.fact("decode_part" if self.splits else "decode", key)
 
     @property
     def latency(self) -> float:
@@ -231,30 +228,15 @@ class GeneratorEngine:
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))
 
-
     @cached_property
     def ngrams(self) -> frozenset[int]:
         """The hashes of note runs that a score must not copy, see `melody.ngrams`."""
         return melody.from_digits(self.corpus["ngrams"])
 
     @cached_property
-    def strikes(self) -> float:
-        """The mean number of notes in a step of the training scores, see `form.of_scores`."""
-        return float(self.corpus["strikes"][0])
-
-    @cached_property
-    def returns(self) -> float:
-        """The share of the sections of training scores that return, see `form.of_scores`."""
-        return float(self.corpus["returns"][0])
-
-    @cached_property
     def corpus(self) -> dict[str, np.ndarray]:
-        """The tables of `form.of_scores`."""
-        tables = self.weight_set.load("corpus")
-        for name in sorted(form.of_scores([]).keys() - tables.keys()):
-            raise UserError(f"{self.weight_set.files['corpus']}: table {name} is missing; train "
-                            f"the score again")
-        return tables
+        """Of a composer, the tables of `form.of_scores`."""
+        return self.weight_set.load("corpus")
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
@@ -267,8 +249,7 @@ class GeneratorEngine:
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""
-        shapes = self.config.states
-        return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
+        return [np.zeros((batch, *shape), np.float32) for shape in self.config.states.values()]
 
     def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None,
                forced=None, log_probs: bool = True, bias=None):
@@ -278,13 +259,11 @@ class GeneratorEngine:
             context: float32 [B, n, C], None without conditions. With guidance, context and state
                 have 2·B rows: first the rows with labels, then those without.
             uniforms: float32 [B, n, books] in [0, 1).
-            previous: int32 [B, books], the frame before the first; `config.start_token` at the
-                beginning of a piece.
+            previous: int32 [B, books], the frame before the first, or `config.start_token`.
             state: as `initial_state` returns it.
             sampling: None is the generator's own. Temperature 0: the likeliest code.
             forced: int32 [B, n, books], given codes; -1 where a code is drawn.
-            log_probs: return the natural log of each code's probability in the distribution that it
-                was drawn from.
+            log_probs: return the natural log of the probability with which each code was drawn.
             bias: float32 [books, codes], added to the logits before the temperature; None: zeros.
         """
         sampling = sampling or self.config.sampling
@@ -321,9 +300,6 @@ class GeneratorEngine:
                 np.ascontiguousarray(scores.swapaxes(0, 1)) if log_probs else None, state)
 
 
-# --- ONNX Runtime ---------------------------------------------------------------------------------
-
-
 def session(graph: bytes, arena: bool = True):
     """An ONNX Runtime session that runs in the calling thread, so that levels can run in parallel.
     Loops run 3 % faster without the memory arena, convolutions slower.
@@ -353,8 +329,7 @@ class _Graphs:
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            # Levels run in parallel threads, but an export mutes stderr for the whole
-            # process.
+            # Levels run in parallel threads, but an export mutes stderr for the whole process.
             with _opening:
                 if kind not in self.sessions:
                     graph = export.cached_graph(self.weight_set, kind)
@@ -395,9 +370,6 @@ class _OnnxGenerator:
         loop = self.graphs.session(loop_kind(self.precision, streams, full, guided))
         codes, *rest = loop.run(None, feeds | dict(zip(self.states, state, strict=True)))
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
-
-
-# --- Keras ----------------------------------------------------------------------------------------
 
 
 def _predict(model, inputs):

@@ -22,6 +22,9 @@ SECTIONS = {"b": "theme", "B": "new"}
 NEXT = {"r": "next recording", "w": "next weights"}
 """Keys that continue with the next recording, or the next folder of weights."""
 
+Values = dict[str | None, float]
+"""The values of a control by level; the level is None if the control has only one value."""
+
 
 class Keys:
     """The keys of one stream. Any thread may call any method.
@@ -32,36 +35,31 @@ class Keys:
 
     def __init__(self, stream, recordings: Sequence = (), folders: Sequence = ()):
         self.stream, self.changes = stream, []
+        self.bar, self.notice, self._mood = BAR, "", ""
         self._lock = threading.RLock()
-        self.bar, self.notice = BAR, ""
-        self._mood = ""
         self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
-        self._values: dict[str, dict[str | None, float]] = {}
+        self._values: dict[str, Values] = {}
         self._read_stream()
 
     def _read_stream(self):
-        """Read the levels and the values of the models after all queued changes.
-
-        Values are {control: {level: value}}. The level is None if a control has only one value.
+        """Read the levels and their values after all queued changes. The stream keeps the values
+        that are not of its levels.
         """
-        samplings, sampled = self.stream.sampling, self.stream.sampled
-        self._levels = list(samplings)
+        stream, sampling = self.stream, self.stream.sampling
+        self._levels = list(sampling)
         self._level = None  # the level that keys change; None: all
-        self._controls = {name: control for name, control in controls.CONTROLS.items()
-                          if sampled.get(name, [name])
-                          and (self.stream.has_score or not control.score)}
-        self._first: dict[str, dict[str | None, float]] = {
-            name: {level: getattr(samplings[level], name) for level in sampled[name]}
-            if control.sampled else {None: control.default}
-            for name, control in self._controls.items()}
-        self._first["stay"] = {None: self.stream.steering.stay}
         self._sounds = [level for level in self._levels if level != "score"]
-        self._first["freeze"] = dict.fromkeys(self._sounds, 0.0)
-        # The stream keeps the values that are not of its levels.
-        self._values = {name: dict(values) if self._controls[name].sampled
-                        else self._values.get(name, dict(values))
-                        for name, values in self._first.items()}
+        self._first: dict[str, Values] = {
+            name: {level: getattr(sampling[level], name) for level in stream.sampled[name]}
+            if control.sampled else {None: control.default}
+            for name, control in controls.CONTROLS.items() if stream.has_score or not control.score}
+        self._first |= {"stay": {None: stream.steering.stay},
+                        "freeze": dict.fromkeys(self._sounds, 0.0)}
+        self._controls = {name: controls.CONTROLS[name] for name, x in self._first.items() if x}
+        self._values = {name: dict(first) if self._controls[name].sampled
+                        else self._values.get(name, dict(first))
+                        for name, first in self._first.items() if first}
         self._keys = {key: (control, i) for control in self._controls.values()
                       for i, key in enumerate(control.keys)}
 
@@ -90,26 +88,31 @@ class Keys:
                 parts.append(f"{name} {'/'.join(f'{x:g}' for x in dict.fromkeys(values.values()))}")
             elif not control.sampled:
                 sign = "+" if control.least < 0 else ""
-                parts += [" ".join(filter(None, (name, level, f"{value:{sign}.4g}",
-                                                 control.unit)))
+                parts += [" ".join(filter(None, (name, level, f"{value:{sign}.4g}", control.unit)))
                           for level, value in values.items() if value != first[level]]
         return " · ".join(parts)
 
     def press(self, key: str):
         """Handle a key. An error becomes the notice, and the music continues."""
-        self.notice = ""
+        self.notice, score = "", self.stream.has_score
         with self._lock, self._notice_errors():
             if key in self._keys:
                 self._turn(*self._keys[key])
             elif key in "<>":
-                self._change_bar(1 if key == ">" else -1)
+                hold = controls.CONTROLS["hold"]
+                self.bar = max(hold.step, self.bar + (hold.step if key == ">" else -hold.step))
+                self.notice = f"bar {self.bar:g} s"
+                if self._values["hold"][None]:
+                    self._change(hold, {None: self.bar})
             elif key in "lL" and self.stream.labels:
-                self._change_label(1 if key == "l" else -1)
-            elif key in SECTIONS and self.stream.has_score:
+                label = _next(["", *self.stream.labels], self.stream.label, key == "l")
+                self._set(label=label)
+                self.notice = f"label {label or 'any'}"
+            elif key in SECTIONS and score:
                 self._set(section=SECTIONS[key])
                 self.notice = f"next section: {SECTIONS[key]}"
-            elif key in "oO" and self.stream.has_score:
-                self._change_mood(1 if key == "o" else -1)
+            elif key in "oO" and score:
+                self._change_mood(key == "o")
             elif key in "jJ":
                 self._jump()
             elif self._next.get(key):
@@ -134,35 +137,19 @@ class Keys:
                 values = {None: values[None] or self.stream.tempo}
             self._change(control, {x: control.clip(values[x] + step) for x in levels})
 
-    def _change_bar(self, direction: int):
-        hold = controls.CONTROLS["hold"]
-        self.bar = max(hold.step, self.bar + direction * hold.step)
-        self.notice = f"bar {self.bar:g} s"
-        if self._values["hold"][None]:
-            self._change(hold, {None: self.bar})
-
-    def _change_label(self, step: int):
-        """Choose the next label (step 1) or the one before (−1). The list ends with no label."""
-        names = ["", *self.stream.labels]
-        label = names[(names.index(self.stream.label) + step) % len(names)]
-        self._set(label=label)
-        self.notice = f"label {label or 'any'}"
-
-    def _change_mood(self, step: int):
-        """Choose the next word of `controls.MOODS` (step 1) or the word before (−1), of those whose
-        label the weights have. The list ends with no mood.
+    def _change_mood(self, forward: bool):
+        """Choose the next word of `controls.MOODS`, or the word before, of those whose label the
+        weights have. The list ends with no mood.
         """
         labels = self.stream.labels
         moods = {name: change for name, change in controls.MOODS.items()
                  if "label" not in change or change["label"] in labels}
         moods[""] = controls.NO_MOOD | ({"label": ""} if labels else {})
-        names = list(moods)
-        mood = names[(names.index(self._mood) + step) % len(names)]
-        change = moods[mood]
-        self._set(**change)
+        mood = _next(list(moods), self._mood, forward)
+        self._set(**moods[mood])
         self._mood = mood
-        for name in self._controls.keys() & change.keys():
-            self._values[name] = {None: change[name]}
+        for name in self._controls.keys() & moods[mood].keys():
+            self._values[name] = {None: moods[mood][name]}
         self.notice = f"mood {mood or 'any'}"
 
     def _jump(self, **change):
@@ -225,8 +212,8 @@ class Keys:
         except UserError as e:
             self.notice = str(e)
 
-    def _change(self, control: controls.Control, values: dict[str | None, float]):
-        """Set the values of a control: {level: value}, see `_read_stream`."""
+    def _change(self, control: controls.Control, values: Values):
+        """Set the values of a control."""
         if control.sampled:
             self._set(sampling={level: {control.name: x} for level, x in values.items()})
         else:
@@ -235,3 +222,8 @@ class Keys:
 
     def _set(self, **change):
         self.changes.append((self.stream.set(**change), change))
+
+
+def _next(names: Sequence[str], name: str, forward: bool) -> str:
+    """The name after `name`, or before; after the last comes the first."""
+    return names[(names.index(name) + (1 if forward else -1)) % len(names)]

@@ -313,7 +313,7 @@ class ScoreLevel(Level):
             return
         if request:  # a theme that is not old enough stays requested
             steering.section = ""
-        returns = self._draw(PLAN_DRAW, number + 1) < self.generator.returns
+        returns = self._draw(PLAN_DRAW, number + 1) < self.generator.corpus["returns"][0]
         choice = int(len(earlier) * self._draw(PLAN_DRAW, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
             state.theme = earlier[0 if request else choice]
@@ -357,7 +357,7 @@ class ScoreLevel(Level):
         state, steering = self.state, self.steering
         # The biases of all strikes of a book, and of all strikes of a loudness.
         strikes, louder = np.zeros(self.books, np.float32), np.zeros(LOUDNESSES, np.float32)
-        usual = self.generator.strikes
+        usual = float(self.generator.corpus["strikes"][0])
         density = steering.density * self._section_density()
         expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] >= STRUCK

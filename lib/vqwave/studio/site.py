@@ -289,7 +289,7 @@ class Site:
                 **{f"{name}_{table}": spread and getattr(spread, table)
                    for name, spread in (("registers", registers), ("loudness", loudness))
                    for table in ("shares", "blur")}),
-            "strikes": self.composer.strikes, "returns": self.composer.returns,
+            **{name: float(self.composer.corpus[name][0]) for name in ("strikes", "returns")},
             "loudness": spreads.shares_of_loudness(self.composer.corpus).tolist(),
             "tempi": self.composer.corpus["tempi"].tolist(),
             "section_beats": score.SECTION_BEATS,
