@@ -18,8 +18,8 @@ from vqwave.play.harmony import KEY_AWAITED, OUTSIDE, key_bias, read_chords, rea
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
 from vqwave.play.score import COLDEST, SECTION_DENSITIES, SUSTAINED, ScoreLevel
+from vqwave.play.spreads import Swells
 from vqwave.play.stream import Stream
-from vqwave.play.swells import Swells
 from vqwave.report.copying import longest_shared
 
 RATE = 22050

@@ -272,7 +272,9 @@ class VQWave(ChainModels):
         """
         name = self.vae or self.chain.codecs[self.chain.top]
         config = self.weight_set(name).config  # loading its engine may take a while
-        latents.check_latents(config)
+        if config.has_codes:
+            raise UserError(f"{config.name} has the quantizer {config.quantizer.kind}, which makes "
+                            f"codes; only the quantizer gaussian has latents to sample")
         check_number("temperature", temperature, above=0, most=latents.WIDEST)
         if label:
             read_labels(label, find_labels([config]), 1)

@@ -223,7 +223,8 @@ class Chain:
         state.section, self._followed = section, state.label
         for level in self.levels:
             if level.state.labels and (shares != level.state.labels.after).any():
-                level.set_labels(shares, round(seconds * self.sample_rate / level.level))
+                frames = round(seconds * self.sample_rate / level.level)
+                level.state.labels = level.state.labels.fade_to(shares, level.stop, frames)
 
     def _labels_of(self, section: int) -> np.ndarray | None:
         """See `labels_of_section`."""

@@ -34,11 +34,6 @@ class Edits(Config):
     added: Annotated[tuple[tuple[Step, Step, Step], ...], Most] = ()
     redrawn: Annotated[tuple[tuple[Beat, Beats, Step], ...], Most] = ()
 
-    def redraw_at(self, step: int) -> tuple[int, int]:
-        """(steps, number) of what is drawn again from this step on; (0, 0): nothing."""
-        return next(((steps, number) for first, steps, number in reversed(self.redrawn)
-                     if first == step), (0, 0))
-
     def apply(self, codes: np.ndarray, before: np.ndarray, start: int) -> np.ndarray:
         """Steps with these edits: int32 [batch, n, books], as `codes`, which begin with step
         `start`. before: the edited codes of the step before, int32 [batch, 1, books]; or of none.
@@ -76,7 +71,8 @@ def redraw(level):
     level: a `ScoreLevel`.
     """
     state, steering = level.state, level.steering
-    steps, number = steering.edits.redraw_at(level.stop)
+    steps, number = next((x[1:] for x in reversed(steering.edits.redrawn) if x[0] == level.stop),
+                         (0, 0))
     if not steps or level.redrawing:
         return
     level.redrawing, request = number + 1, steering.section

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from ..codecs import WHOLE_SHARE, CodecConfig, Labels
+from ..codecs import WHOLE_SHARE, Labels
 from ..errors import UserError, check_number, first_names
 from ..generators import GeneratorConfig
 from .sampling import PART_DRAW, TRACK_DRAW, uniforms
@@ -21,16 +21,15 @@ SECTIONS = 4
 """How many sections with new music have labels of the same track."""
 
 
-def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
-    """The labels of a chain or a codec. Raises `UserError` if it was trained without labels."""
-    for config in configs:
-        if config.labels:
-            return config.labels
-    raise UserError(f"{configs[-1].name} was trained without labels, so it takes no label")
+def find_labels(configs: Sequence) -> Labels:
+    """`known_labels`. Raises `UserError` if there are none."""
+    if not (labels := known_labels(configs)).names:
+        raise UserError(f"{configs[-1].name} was trained without labels, so it takes no label")
+    return labels
 
 
-def known_labels(configs: Sequence[GeneratorConfig]) -> Labels:
-    """The labels of a chain; without names if it was trained without labels."""
+def known_labels(configs: Sequence) -> Labels:
+    """The labels of a chain or a codec; without names if it was trained without labels."""
     return next((config.labels for config in configs if config.labels), Labels())
 
 

@@ -5,19 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
 from .engine import CodecEngine
 from .sampling import uniforms_by_book
 
 WIDEST = 10.0
 """The highest temperature, which is the standard deviation of a sample."""
-
-
-def check_latents(config):
-    """Raises `UserError` if the frames of a codec are codes."""
-    if config.has_codes:
-        raise UserError(f"{config.name} has the quantizer {config.quantizer.kind}, which makes "
-                        f"codes; only the quantizer gaussian has latents to sample")
 
 
 def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np.ndarray:
@@ -26,7 +18,6 @@ def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np
     Each number depends on (seed, level, frame, index in the vector) only, so a longer sample begins
     with the shorter one.
     """
-    check_latents(config)
     from scipy.special import ndtri
 
     draws = uniforms_by_book(seed, 0, config.level, 0, frames, 0, config.frame_width)
@@ -37,9 +28,8 @@ def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np
 @dataclass
 class PriorSample:
     """A piece sampled from a VAE's prior: an iterable of one block, float32 [samples], with the
-    attributes of a `Stream` that writing needs.
-
-    samples: length of the piece. temperature: standard deviation. label: see `engine.CodecEngine`.
+    attributes of a `Stream` that writing needs. temperature: the standard deviation. label: see
+    `engine.CodecEngine`.
     """
 
     codec: CodecEngine

@@ -153,7 +153,7 @@ class Level(CodeBuffer):
 
     @property
     def rows(self) -> int:
-        """Rows of the context and the memory: one for each piece, two with guidance."""
+        """Of the context and the memory."""
         return self.batch * (1 + self.guided)
 
     @property
@@ -216,10 +216,6 @@ class Level(CodeBuffer):
         state.sampling = sampling
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
                         for x in state.memory]
-
-    def set_labels(self, shares: np.ndarray, frames: int):
-        """Cross-fade to other labels over `frames` frames; shares: see `read_labels`."""
-        self.state.labels = self.state.labels.fade_to(shares, self.stop, frames)
 
     def freeze(self, frames: int):
         """Repeat the last `frames` sampled frames from now on; 0: sample freely again."""

@@ -70,23 +70,18 @@ class Finish:
 
 def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
                  changes=()) -> tuple[list[int], float]:
-    """Write every piece of a stream to its file, all or nothing, with a progress bar.
-
-    Args:
-        stream: finite. paths: one file for each piece of its batch.
-        changes: see `session.replay`.
-
-    Returns:
-        The samples in each file, and the real-time factor without the first block (in which the
-        models are loaded).
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM; nothing is written.
+    """Write every piece of a finite stream to its file, all or nothing, with a progress bar.
+    changes: see `session.replay`. Returns the samples in each file, and the real-time factor
+    without the first block, in which the models are loaded. Raises `Interrupted` at Ctrl-C or
+    SIGTERM; then nothing is written.
     """
     rate = stream.sample_rate
     whole: list[list] | None = [[] for _ in paths] if finish.whole else None
     started, counted, speed = time.monotonic(), 0, 0.0
-    with _delayed_signals() as check_signals, _speed_bar() as bar, ExitStack() as stack:
+    columns = (TextColumn("{task.percentage:.0f} %"),
+               TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn())
+    with (_delayed_signals() as check_signals, progress.bar(*columns, transient=False) as bar,
+          ExitStack() as stack):
         shown = bar.add_task("generating", total=stream.samples, speed=0.0)
         files = [stack.enter_context(audio.Writer(path, rate, LICENCE_NOTICE)) for path in paths]
         for block in finish.fade_blocks(stream, changes):
@@ -132,18 +127,10 @@ def _delayed_signals():
         yield check
 
 
-def _speed_bar():
-    return progress.bar(TextColumn("{task.percentage:.0f} %"),
-                        TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn(),
-                        transient=False)
-
-
 def check_outputs(output, batch: int, check=audio.check_output) -> list[Path]:
     """The files to write: one, or out_1.wav, out_2.wav, … for a batch. check: returns a path, or
     raises `UserError` if the file cannot be written there.
     """
     path = check(output)
-    if batch == 1:
-        return [path]
-    return [check(path.with_name(f"{path.stem}_{i}{path.suffix}"))
-            for i in range(1, batch + 1)]
+    return [path] if batch == 1 else [
+        check(path.with_name(f"{path.stem}_{i}{path.suffix}")) for i in range(1, batch + 1)]

@@ -22,18 +22,18 @@ temperature of 0.35, with top-k 1, or with top-p 0.9. Each note is less likely t
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int,
              book: int = 0) -> np.ndarray:
-    """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1),
-    multiples of 2^-24.
-
-    Philox-4x64 (Salmon et al. 2011): the seed, 0 … 2^128 - 1, is the key, and the counter holds
-    step // 8, stream, level and book (from 0). The numbers depend on nothing else.
-    """
+    """`uniforms_by_book` of one book: float32 [count]."""
     return uniforms_by_book(seed, stream, level, start, count, book, 1)[:, 0]
 
 
 def uniforms_by_book(seed: int, stream: int, level: int, start: int, count: int, book: int,
                      books: int) -> np.ndarray:
-    """`uniforms` for a number of books from `book` on: float32 [count, books]."""
+    """The random numbers of steps `start` … `start + count - 1`, for a number of books from `book`
+    on: float32 [count, books] in [0, 1), multiples of 2^-24.
+
+    Philox-4x64 (Salmon et al. 2011): the seed, 0 … 2^128 - 1, is the key, and the counter holds
+    step // 8, stream, level and book (from 0). The numbers depend on nothing else.
+    """
     # Each counter value gives four 64-bit words, which are eight numbers.
     first, skip = divmod(start, 8)
     values = -(-(skip + count) // 8)
@@ -84,16 +84,11 @@ def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
                     now: Mapping[str, Sampling] | None = None) -> dict[str, Sampling]:
     """The sampling of each level of a chain, by the level's name.
 
-    Args:
-        configs: of the chain's generators.
-        chosen: None (no change); or a `Sampling`, or a mapping with fields of `Sampling`, for all
-            levels that take them, see `takes`. By the name of a level, the mapping has a
-            `Sampling`, or the fields that differ, for this level.
-        now: the sampling that `chosen` changes; None: the generators' own.
-
-    Raises:
-        UserError: for anything else, for an unknown level, for a value out of range, and for
-            guidance without labels.
+    configs: of the chain's generators. chosen: None (no change); or a `Sampling`, or a mapping with
+    fields of `Sampling`, for all levels that take them, see `takes`. By the name of a level, the
+    mapping has a `Sampling`, or the fields that differ, for this level. now: the sampling that
+    `chosen` changes; None: the generators' own. Raises `UserError` for anything else, for an
+    unknown level, a value out of range, and guidance without labels.
     """
     sampling = dict(now or {level_name(config.level): config.sampling for config in configs})
     if not isinstance(chosen, Sampling | Mapping | None):

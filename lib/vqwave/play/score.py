@@ -20,7 +20,6 @@ from .edits import redraw
 from .harmony import key_bias
 from .level import Level, LevelState
 from .sampling import DENSITY_DRAW, LEVELS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
-from .swells import Swells
 
 UPBEAT = 8
 """Beats that are composed but not heard, so that a piece does not begin with an opening."""
@@ -189,7 +188,7 @@ class ScoreLevel(Level):
         self.sample_rate, self.labels_of = sample_rate, labels_of
         self.spreads = spreads.of_chain(generator.corpus, chain_labels)
         self.loudness = spreads.shares_of_loudness(generator.corpus)
-        self.swells = Swells(generator.corpus, chain_labels)
+        self.swells = spreads.Swells(generator.corpus, chain_labels)
         self.section_labels: np.ndarray | None = None
         self.redrawing = 0  # 1 + the number of the beats that are drawn again
 
@@ -241,7 +240,11 @@ class ScoreLevel(Level):
             self._add_levels(start // STEPS_PER_BEAT)
         redraw(self)
         super().sample(context)
-        self._edit()
+        codes = state.codes[:, -STEPS_PER_BEAT:]
+        if state.redrawn.shape[1]:
+            codes, state.redrawn = np.split(state.redrawn, [STEPS_PER_BEAT], axis=1)
+        state.edited = np.concatenate([state.edited, self.steering.edits.apply(
+            codes, state.edited, start)], axis=1)
         self._add_levels(start // STEPS_PER_BEAT + 1)
         tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -254,15 +257,6 @@ class ScoreLevel(Level):
                 state.times = np.rint(grid[:1]).astype(np.int64)
         state.times = np.concatenate([state.times,
                                       state.times[-1] + np.rint(beat).astype(np.int64)])
-
-    def _edit(self):
-        """Edit the beat that was composed last."""
-        state, start = self.state, self.stop - STEPS_PER_BEAT
-        codes = state.codes[:, -STEPS_PER_BEAT:]
-        if state.redrawn.shape[1]:
-            codes, state.redrawn = np.split(state.redrawn, [STEPS_PER_BEAT], axis=1)
-        state.edited = np.concatenate([state.edited, self.steering.edits.apply(
-            codes, state.edited, start)], axis=1)
 
     def _uniforms(self, book: int, books: int) -> np.ndarray:
         return super()._uniforms(book + self.redrawing * (self.books + 1), books)
@@ -382,8 +376,7 @@ class ScoreLevel(Level):
         bias = np.zeros((self.books, STRUCK + LOUDNESSES), np.float32)
         bias[:, STRUCK:] = strikes[:, None]
         bias[:-BANDS, STRUCK:] += louder
-        home = self.pitch_bias(step)
-        if home is not None:
+        if (home := self.pitch_bias(step)) is not None:
             bias += home
         place = step - state.began + state.theme - state.first
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
