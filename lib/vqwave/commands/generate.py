@@ -1,8 +1,6 @@
 """Generate music with the trained chain and write it to a file."""
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from .. import cli
 from ..errors import UserError
@@ -42,7 +40,8 @@ def parser() -> cli.Parser:
     pieces.add_score(parser)
     finish = parser.add_argument_group("finish")
     ends = finish.add_mutually_exclusive_group()
-    pieces.add_fade(ends)
+    ends.add_argument("--fade", type=cli.number(above=0), metavar="S",
+                      help="fade in and out, S seconds each")
     ends.add_argument("--loop", action="store_true",
                       help="make a loop without a seam, up to half a second shorter than the given "
                            "length (a variation: up to a second)")
@@ -71,10 +70,7 @@ def main(argv=None) -> int:
     music = pieces.load(args)
     if music.vae is not None:
         return write(args, sample_prior(args, music), paths, finish)
-    options = pieces.stream_options(args, music)
-    if len(paths) > 1:
-        options["batch"] = len(paths)
-    stream, changes = pieces.open_stream(args, music, options)
+    stream, changes = pieces.open_stream(args, music, batch=args.batch if len(paths) > 1 else None)
     with stream:
         return write(args, stream, paths, finish, changes)
 
@@ -114,20 +110,11 @@ def write(args, stream, paths, finish, changes=()) -> int:
     for piece, (path, count) in enumerate(zip(paths, lengths, strict=True)):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
-            notes, beats = score_of(stream, piece, path)
+            notes, beats = stream.whole_score(stream.position, piece)
+            if not notes:
+                print(f"transcribing {printable(path)}", file=sys.stderr)
+                notes = midi_files.heard_notes(audio.decode(path, rate), rate)
             midi_files.write(args.midi[piece], notes, rate, beats)
             print(f"wrote {printable(args.midi[piece])}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
-
-
-def score_of(stream, piece: int, path: Path
-             ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
-    """The notes and the beats of the performed score, as `midi_files.write` takes them. If notes
-    are missing, those that a transcriber finds in the file's sound, and no beats.
-    """
-    notes, beats = stream.whole_score(stream.position, piece)
-    if not notes:
-        print(f"transcribing {printable(path)}", file=sys.stderr)
-        notes = midi_files.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
-    return notes, beats

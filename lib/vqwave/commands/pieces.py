@@ -11,7 +11,6 @@ from ..io import weights
 from ..io.files import check_replaced, printable
 from ..levels import ChainConfig, level_name
 from ..play import api, controls, keys, mastering, playback
-from ..play.harmony import read_chords, read_key
 from ..play.session import Session
 from ..presets import load_preset
 from . import arguments
@@ -136,11 +135,6 @@ def add_models(parser):
     group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
 
 
-def add_fade(parser):
-    parser.add_argument("--fade", type=cli.number(above=0), metavar="S",
-                        help="fade in and out, S seconds each")
-
-
 def add_rare(parser):
     """The rare options of both commands."""
     parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
@@ -158,6 +152,7 @@ def add_rare(parser):
 
 
 def flag(option: str) -> str:
+    """The option as it is typed."""
     return f"--{option.replace('_', '-')}"
 
 
@@ -172,14 +167,11 @@ def parse(parser, argv, other: str, text: str):
 
 def check(args, outputs=(), needs=NEEDS):
     """Set the options that --mood stands for. Raises `UserError` if options contradict each other,
-    for an unknown key or a missing recording, and if a file would be replaced.
+    for a missing recording, and if a file would be replaced.
     """
-    excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("variation_of",)) | {
-        "score_from": ("variation_of", "prompt")}
-    for option, others in excluded.items():
-        for other in others:
-            if getattr(args, option) is not None and getattr(args, other, None):
-                raise UserError(f"{flag(option)} and {flag(other)} exclude each other")
+    for option in ("variation_of", "prompt"):
+        if args.score_from is not None and getattr(args, option) is not None:
+            raise UserError(f"--score-from and {flag(option)} exclude each other")
     for name, value in controls.read_mood(args.mood).items() if args.mood else ():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -188,9 +180,6 @@ def check(args, outputs=(), needs=NEEDS):
         if (value is not None and value is not False
                 and all(getattr(args, other) is None for other in others)):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
-    if args.key is not None:
-        read_key(args.key)
-    read_chords(args.chords or "")
     inputs = [*filter(None, (args.prompt, args.variation_of, args.score_from))]
     for path in inputs:
         if not os.path.exists(path):
@@ -199,6 +188,7 @@ def check(args, outputs=(), needs=NEEDS):
 
 
 def load(args) -> api.VQWave:
+    """The models, after --no-gpu."""
     if args.no_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before any library searches for a GPU
     return api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
@@ -211,8 +201,10 @@ def describe(music, names):
         print(printable(line), file=sys.stderr)
 
 
-def stream_options(args, music) -> dict:
-    """The keywords of `VQWave.stream` for the arguments. Prints the weights in use."""
+def open_stream(args, music, past: float = 0.0, batch: int | None = None):
+    """The stream for the arguments, and its changes: the score's options, then the changes of
+    --replay. Prints the weights in use.
+    """
     chain = music.chain
     if args.variation_of is not None:
         args.keep = chain.top if args.keep is None else chain.check_level(args.keep)
@@ -222,22 +214,17 @@ def stream_options(args, music) -> dict:
         music.weight_set(chain.codecs[x]).config.check_codes()
     describe(music, [*(chain.codecs[x] for x in encoded),
                      *map(chain.generator, chain.generated(level, args.keep))])
-    return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
-            "sampling": sampling(args), "label": args.label,
-            "begin": begin(args, music, level), "intro": args.intro,
-            "leveling": not args.no_leveling}
-
-
-def open_stream(args, music, options: dict, past: float = 0.0):
-    """The stream and its changes: the score's options, then the changes of --replay."""
+    options = {"level": level, "samples": piece_length(args, music), "sampling": sampling(args),
+               "begin": begin(args, music, level)}
     score = None if args.score_from is None else music.score(args.score_from)
     session, seed = None, args.seed
     if args.replay is not None:
         session, past = Session.read(args.replay), controls.MOST_PAST
         seed = session.seed if seed is None else seed
-    stream = music.stream(seed=seed, past=past, score=score, **options)
-    change = {name: getattr(args, name) for name in SCORE_OPTIONS
-              if getattr(args, name) is not None}
+    stream = music.stream(seed=seed, past=past, batch=batch, score=score, label=args.label,
+                          latency=args.latency, intro=args.intro, leveling=not args.no_leveling,
+                          **options)
+    change = {name: value for name in SCORE_OPTIONS if (value := getattr(args, name)) is not None}
     stream.check(stream.queued, **change)
     changes = [(0, change)] if change else []
     if session:
@@ -284,10 +271,8 @@ def begin(args, music, level: int):
         return prompt
     if args.variation_of is None:
         return None
-    with progress.bar() as bar:
-        task = bar.add_task("encoding", total=1.0)
-        source = music.source(args.variation_of, args.keep,
-                              lambda share: bar.update(task, completed=share))
+    with progress.share_bar() as update:
+        source = music.source(args.variation_of, args.keep, lambda x: update("encoding", x))
     print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
           f"codes at {level_name(args.keep)}", file=sys.stderr)
     return source

@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--device", metavar="D", help="sound device, by number or name")
-    pieces.add_fade(rare)
+    rare.add_argument("--fade", type=cli.number(above=0), metavar="S",
+                      help="fade in and out, S seconds each")
     pieces.add_rare(rare)
     return parser
 
@@ -78,8 +79,7 @@ def main(argv=None) -> int:
     music = pieces.load(args)
     if music.vae is not None:
         music.weight_set(music.vae).config.check_codes(f"playing, without {writes},")
-    options = pieces.stream_options(args, music)
-    stream, changes = pieces.open_stream(args, music, options, PAST)
+    stream, changes = pieces.open_stream(args, music, PAST)
     finish = render.Finish(args.fade)
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)

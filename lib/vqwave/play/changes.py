@@ -122,12 +122,13 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change[name] = check_number(name, change[name], **controls.CONTROLS[name].bounds)
     if "notes" in change:
         change |= _check_notes(change["notes"], engines)
-    of_score = controls.SCORE & change.keys()
-    if of_score and not engines.has_score:
-        raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); these have "
-                        f"none")
+    read_key(change.get("key", ""))
     if "chords" in change:
         change["chords"] = read_chords(change["chords"])
+    of_score = controls.SCORE & change.keys()
+    if of_score and not engines.has_score:
+        raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); "
+                        f"{'a variation has' if configs[0].source_level else 'these have'} none")
     if "edits" in change:
         change["edits"] = validate(Edits, change["edits"], "edits")
     if change.get("section", "new") not in SECTION_REQUESTS:
@@ -138,7 +139,6 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             raise UserError("begin must be a Prompt (see VQWave.prompt), and needs jump, a seed, "
                             "too")
         change["begin"] = _cut_prompt(change["begin"], engines, options.block)
-    read_key(change.get("key", ""))
     lasting = {x.name for x in fields(controls.Steering)} - {"key"}
     steering = {name: change.pop(name) for name in change.keys() & lasting}
     return Change(**change, steering=steering)
