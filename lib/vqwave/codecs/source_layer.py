@@ -201,15 +201,16 @@ class PickedTones(layers.Layer):
 
     SLOPE = 8.0
 
-    def __init__(self, **kwargs):
+    def __init__(self, floor: float = -88.0, **kwargs):
         super().__init__(dtype="float32", **kwargs)
+        self.floor = floor
 
     def call(self, predictions):
         logits, loudness, _ = ops.split(predictions, 3, axis=-1)
         neighbour = larger_neighbour(logits, -99.0)
         gate = (ops.clip(self.SLOPE * (logits - neighbour) + 0.5, 0.0, 1.0)
                 * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0))
-        return gate * amplitude_of(loudness)
+        return gate * amplitude_of(loudness, self.floor)
 
 
 class Prominence(layers.Layer):
@@ -256,16 +257,16 @@ class OvertonesOf(layers.Layer):
     A peak is no lower than its neighbours, above the mean m of the bins around it, and more
     prominent than it usually is. A peak that always stands would whistle. The tone's loudness is
     m + contrast·(loudness − m). Tones fade in over a quarter of an octave from `above` Hz on.
-    first: the tone of the first bin, as in `quarter_tones`.
+    front: the config of the front end, whose bins these are.
     """
 
     PROMINENCE = 1.0
     """The least prominence beyond the usual, in dB. Tones fade within 1 dB of a bound."""
 
-    def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
+    def __init__(self, front, above: float, contrast: float, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.contrast = contrast
-        octaves = np.log2(quarter_tones(bins, first) / above)
+        self.contrast, self.floor = contrast, front.floor
+        octaves = np.log2(quarter_tones(front.bins, front.first_tone) / above)
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
     def call(self, inputs):
@@ -274,7 +275,8 @@ class OvertonesOf(layers.Layer):
         unusual = prominence - ops.relu(usual) - self.PROMINENCE / LOUDNESS_RANGE
         gate = (self._positive(loudness - larger_neighbour(loudness, -99.0))
                 * self._positive(unusual))
-        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence)
+        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence,
+                                               self.floor)
 
     @staticmethod
     def _positive(margin):

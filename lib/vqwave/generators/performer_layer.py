@@ -47,6 +47,9 @@ class NearestCodes(layers.Layer):
 class FramesStack(Core):
     """The core of kind `frames`."""
 
+    SPAN = 32
+    """Frames in which one of several performances is the closest, and learns."""
+
     compile_options = staticmethod(vector_compile_options)
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -69,10 +72,34 @@ class FramesStack(Core):
         `Core.call`.
         """
         shape = (*ops.shape(context)[:2], self.config.books)
-        draws = (keras.random.uniform(shape, -0.5, 0.5, seed=self.seeds) if training
-                 else ops.zeros(shape))
-        self.last_vectors = self.perform(context, self.noise(draws), training)
-        return self.nearest(self.last_vectors)
+        draws = ([keras.random.uniform(shape, -0.5, 0.5, seed=self.seeds)
+                  for _ in range(self.config.core.draws)] if training else [ops.zeros(shape)])
+        performances = [self.perform(context, self.noise(draw), training) for draw in draws]
+        self.last_vectors = ops.cast(performances[0], "float32")
+        if len(performances) == 1:
+            return self.nearest(self.last_vectors)
+        return self.nearest(self._closest(ops.stack(performances), current))
+
+    def _closest(self, performances, codes):
+        """For each `SPAN` frames of a window, the performance that is closest to the codes int32
+        [batch, T, books]: performances [draws, batch, T, books, dim] -> [batch, T, books, dim].
+        """
+        performances = ops.cast(performances, "float32")
+        errors = ops.sum((performances - self.vectors_of(codes)) ** 2, axis=-1)
+        errors = ops.sum(errors * self.nearest.weight, axis=-1)
+        frames = ops.shape(errors)[2]
+        spans = -(-frames // self.SPAN)
+        errors = ops.pad(errors, [[0, 0], [0, 0], [0, spans * self.SPAN - frames]])
+        errors = ops.sum(ops.reshape(errors, (len(errors), -1, spans, self.SPAN)), axis=-1)
+        closest = ops.repeat(ops.argmin(errors, axis=0), self.SPAN, axis=1)[:, :frames]
+        chosen = ops.moveaxis(ops.one_hot(closest, len(performances)), -1, 0)
+        return ops.sum(performances * chosen[..., None, None], axis=0)
+
+    def vectors_of(self, codes):
+        """The codes' vectors: int32 [batch, T, books] -> float32 [batch, T, books, dim]."""
+        book = ops.arange(self.config.books) * self.config.num_codes
+        table = ops.reshape(self.nearest.codebook, (-1, self.config.core.code_dim))
+        return ops.take(table, codes + ops.cast(book, codes.dtype), axis=0)
 
     def perform(self, context, noise, training=False):
         """context [batch, T, C], noise float32 [batch, T, books] -> vectors [batch, T, books, dim].
@@ -139,9 +166,9 @@ class Critic(layers.Layer):
             features.append(ops.cast(x, "float32"))
         return [*features, self.score(x)]
 
-    def losses_of(self, core: FramesStack, codes, logits, context):
+    def losses_of(self, core: FramesStack, codes, context):
         """The terms of `discriminators.losses_of_one` by name. codes int32 [batch, T, books]: of
-        the recording; logits: of the performance.
+        the recording. The core's last performance is judged.
         """
         context = ops.stop_gradient(ops.cast(context, "float32"))
         flat = (*ops.shape(codes)[:2], self.config.books * self.config.core.code_dim)
@@ -149,14 +176,9 @@ class Critic(layers.Layer):
         def beside(vectors):
             return ops.concatenate([ops.reshape(vectors, flat), context], axis=-1)
 
-        def vectors_of(codes):
-            book = ops.arange(self.config.books) * self.config.num_codes
-            table = ops.reshape(core.nearest.codebook, (-1, self.config.core.code_dim))
-            return ops.take(table, codes + ops.cast(book, codes.dtype), axis=0)
-
-        vectors = ops.cast(core.last_vectors, "float32")
+        vectors = core.last_vectors
         # What plays are codes, so the critic sees codes, and its gradient passes to the vectors.
-        nearest = vectors_of(ops.argmax(logits, axis=-1))
-        performed = vectors + ops.stop_gradient(nearest - vectors)
-        return losses_of_one(self, GAMES["least_squares"], beside(vectors_of(codes)),
+        played = ops.argmax(core.nearest(ops.stop_gradient(vectors)), axis=-1)
+        performed = vectors + ops.stop_gradient(core.vectors_of(played) - vectors)
+        return losses_of_one(self, GAMES["least_squares"], beside(core.vectors_of(codes)),
                              beside(performed))
