@@ -63,7 +63,8 @@ class FramesStack(Core):
         self.seeds = keras.random.SeedGenerator()
         self.built = True
 
-    def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+    def start_outputs(self, codebooks: list[np.ndarray],
+                      random: np.random.Generator | None = None):
         """Take the codebooks."""
         self.nearest.start_from(codebooks)
 
@@ -145,17 +146,18 @@ class Critic(layers.Layer):
     books·dim], beside the context -> the features of each layer; the last are scores.
     """
 
-    WIDTH = 160
+    WIDTH, STRIDES = 160, (1, 2, 2, 2, 2)
+    """Channels, and the strides of the convolutions: a score sees 2.3 s of frames of 512x."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="critic", **kwargs)
         self.config = config
         width = config.books * config.core.code_dim + config.context_channels
         self.convolutions = [Conv(self.WIDTH, 5, strides=stride, name=f"conv_{i}")
-                             for i, stride in enumerate((1, 2, 2))]
+                             for i, stride in enumerate(self.STRIDES)]
         self.score = Conv(1, 3, name="score", dtype="float32")
         for conv, channels in zip((*self.convolutions, self.score),
-                                  (width, *[self.WIDTH] * 3), strict=True):
+                                  (width, *[self.WIDTH] * len(self.STRIDES)), strict=True):
             conv.build((None, None, channels))
         self.built = True
 

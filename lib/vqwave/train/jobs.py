@@ -311,6 +311,9 @@ class GeneratorJob(Job):
 
     def take_weights(self, model, weight_set: weights.WeightSet):
         generator_layer.take_weights(model, weight_set)
+        if self.model.core.performs:
+            # Its codec may have been trained further.
+            model.core.start_outputs(_standardised(self.codec_weights[0]))
 
     def compile_options(self) -> dict:
         return layer_of(self.model.core).compile_options()
@@ -376,9 +379,7 @@ def start_from_codebooks(model: generator_layer.Generator, codec_weights: list[w
     above (if any), so that similar codes start with similar embeddings.
     """
     random = windows.rng(seed, windows.FOR_START)
-    own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
-                    for vectors in weight_set.codebook_per_code()]
-                   for weight_set in codec_weights]
+    own, *above = map(_standardised, codec_weights)
     if own:
         model.core.start_inputs(own, random)
     if model.config.source and above[0]:
@@ -386,3 +387,9 @@ def start_from_codebooks(model: generator_layer.Generator, codec_weights: list[w
         condition.get_layer("embedding").start_from(above[0], random)
     if own:
         model.core.start_outputs(own, random)
+
+
+def _standardised(codec: weights.WeightSet) -> list[np.ndarray]:
+    """The codebook of each code, float32 [num_codes, dim], with mean 0 and deviation 1."""
+    return [(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
+            for vectors in codec.codebook_per_code()]
