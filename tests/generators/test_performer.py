@@ -101,7 +101,7 @@ def test_the_critic_tells_performances_from_recordings_and_teaches_the_performer
 
 
 def test_the_closest_of_several_performances_learns(codebooks, rng):
-    core = Generator(configs.replace(CONFIG, core=configs.replace(CONFIG.core, draws=3))).core
+    core = Generator(replace(CONFIG, core=replace(CONFIG.core, draws=3))).core
     core.start_outputs(codebooks)
     frames = 2 * core.SPAN - 5
     codes = rng.integers(0, CODES, (2, frames, BOOKS)).astype("int32")
