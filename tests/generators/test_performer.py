@@ -115,4 +115,7 @@ def test_the_closest_of_several_performances_learns(codebooks, rng):
     np.testing.assert_allclose(closest[0, : core.SPAN], performances[1, 0, : core.SPAN], atol=1e-6)
     np.testing.assert_allclose(closest[1, core.SPAN :], performances[2, 1, core.SPAN :], atol=1e-6)
     context = rng.normal(size=(2, frames, CONFIG.context_channels)).astype("float32")
-    assert core(None, context, codes, training=True).shape == (2, frames, BOOKS, CODES)
+    import tensorflow as tf
+
+    logits = tf.function(core)(None, context, codes, training=True)
+    assert logits.shape == (2, frames, BOOKS, CODES)

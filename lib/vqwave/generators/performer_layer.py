@@ -88,18 +88,19 @@ class FramesStack(Core):
         performances = ops.cast(performances, "float32")
         errors = ops.sum((performances - self.vectors_of(codes)) ** 2, axis=-1)
         errors = ops.sum(errors * self.nearest.weight, axis=-1)
-        frames = ops.shape(errors)[2]
+        frames, count = ops.shape(errors)[2], self.config.core.draws
         spans = -(-frames // self.SPAN)
         errors = ops.pad(errors, [[0, 0], [0, 0], [0, spans * self.SPAN - frames]])
-        errors = ops.sum(ops.reshape(errors, (len(errors), -1, spans, self.SPAN)), axis=-1)
+        errors = ops.sum(ops.reshape(errors, (count, -1, spans, self.SPAN)), axis=-1)
         closest = ops.repeat(ops.argmin(errors, axis=0), self.SPAN, axis=1)[:, :frames]
-        chosen = ops.moveaxis(ops.one_hot(closest, len(performances)), -1, 0)
+        chosen = ops.moveaxis(ops.one_hot(closest, count), -1, 0)
         return ops.sum(performances * chosen[..., None, None], axis=0)
 
     def vectors_of(self, codes):
         """The codes' vectors: int32 [batch, T, books] -> float32 [batch, T, books, dim]."""
         book = ops.arange(self.config.books) * self.config.num_codes
-        table = ops.reshape(self.nearest.codebook, (-1, self.config.core.code_dim))
+        table = ops.reshape(ops.cast(self.nearest.codebook, "float32"),
+                            (-1, self.config.core.code_dim))
         return ops.take(table, codes + ops.cast(book, codes.dtype), axis=0)
 
     def perform(self, context, noise, training=False):
