@@ -6,13 +6,15 @@ import io
 
 import numpy as np
 import pytest
-from test_controls import MUSIC, PAST, WILD, Sounding, leaning, perform
+from chains import save_led
+from test_controls import MUSIC, PAST, WILD, Sounding, leaning
 from test_label_mixing import PERFORMANCE
 from test_label_mixing import chain as labelled
 from test_stream import BLOCK, LAYOUTS, chain, given, prompted, start, varied
 
+from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.generators import Sampling
-from vqwave.play import session
+from vqwave.play import api, session
 from vqwave.play.session import Session
 from vqwave.play.stream import Stream
 
@@ -46,20 +48,61 @@ FEATURES = {
         (1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
         (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
         (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]),
+    "a composed score": (None, {"past": PAST}, [
+        (0, {"tempo": 150, "density": 1.5, "key": "D-minor"}), (1, {"section": "new"}), (3, {"chords": "Am F"}),
+        (4, {"edits": {"redrawn": [[16, 16, 3], [64, 16, 1]], "added": [[40, 60, 4]], "removed": [[41, 60]]}}),
+        (5, {"section": "theme"}), (7, {"label": "rain"}), (9, {"hold": BLOCK / 22050}), (10, {"hold": 0}),
+        (12, {"jump": 4, "key": ""}), (15, {"mood": "slow,minor"})]),
+    # Its beats begin before its sound.
+    "a given score": (None, {"intro": True, "leveling": True, "score": Score(
+        np.arange(1.0, 5.0), np.arange(1.5, 5.5), LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),
+        np.zeros(0, int), np.arange(-1.0, 6.0))}, [(4, {"stay": 2}), (8, {"tempo": 90})]),
 }
 
 
+def perform(stream, changes, resume=False):
+    """The sound of a stream, whose changes are made before the block they name. resume: before each block."""
+    parts = []
+    for i in range(LENGTH):
+        for at, change in changes:
+            if at == i:
+                assert stream.set(**change) == i * stream.block
+        if resume:  # queued changes are part of the state too
+            stream = resumed(stream)
+            assert stream.position == i * stream.block
+        parts.append(next(stream))
+    stream.close()
+    return np.concatenate(parts, axis=-1)
+
+
+def resumed(stream):
+    file = io.BytesIO()
+    np.savez(file, **stream.state())
+    stream.close()
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as state:
+        return Stream.resume(state, stream.queued)
+
+
 @pytest.fixture(scope="module", params=FEATURES)
-def feature(request):
-    """What a stream is made of, its options, the changes by block, and what is heard."""
+def feature(request, shared):
+    """A function that opens a stream, the changes by block, and what is heard."""
     parts, options, changes = FEATURES[request.param]
-    return parts, options, changes, perform(start(parts, seed=3, **options), changes, LENGTH)
+    if parts is None:
+        root = shared("led by a score", save_led)
+        music = api.load(root / "codecs", root / "generators", engine="onnx-float32")
+
+    def opened(batch=None):
+        return (music.stream(seed=3, batch=batch, **options) if parts is None
+                else start(parts, seed=3, batch=batch, **options))
+
+    return opened, changes, perform(opened(), changes)
 
 
 def test_a_session_is_replayed(feature):
-    parts, options, changes, heard = feature
-    stream = start(parts, seed=3, **options)
-    score = Session(seed=3, changes=tuple((i * BLOCK, change) for i, change in changes))
+    opened, changes, heard = feature
+    stream = opened()
+    score = Session(seed=3, changes=tuple((i * stream.block, change) for i, change in changes))
     score.check(stream)
     replayed = session.replay(stream, score.changes)
     np.testing.assert_array_equal(np.concatenate([next(replayed) for _ in range(LENGTH)]), heard)
@@ -67,23 +110,6 @@ def test_a_session_is_replayed(feature):
 
 @pytest.mark.parametrize("batch", [None, 2])
 def test_a_stream_resumes_at_every_block_and_a_piece_of_a_batch_is_the_piece_alone(feature, batch):
-    parts, options, changes, heard = feature
-    stream, blocks = start(parts, seed=3, batch=batch, **options), []
-    for i in range(LENGTH):
-        for at, change in changes:  # queued changes are part of the state too
-            if at == i:
-                stream.set(**change)
-        stream = resumed(stream, options.get("music"))
-        assert stream.position == i * BLOCK
-        blocks.append(next(stream))
-    sound = np.concatenate(blocks, axis=-1)
+    opened, changes, heard = feature
+    sound = perform(opened(batch), changes, resume=True)
     np.testing.assert_array_equal(sound[0] if batch else sound, heard)
-
-
-def resumed(stream, music=None):
-    file = io.BytesIO()
-    np.savez(file, **stream.state())
-    stream.close()
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as state:
-        return Stream.resume(state, stream.queued, music=music and stream.queued.music)

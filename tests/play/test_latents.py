@@ -1,7 +1,5 @@
 import numpy as np
-import pytest
 
-from vqwave.errors import UserError
 from vqwave.levels import replace
 from vqwave.play import latents
 from vqwave.presets import load_preset
@@ -17,8 +15,3 @@ def test_the_prior_is_a_standard_normal_and_a_function_of_its_seed():
     np.testing.assert_array_equal(latents.sample_prior(VAE, 100, 1), drawn[:100])
     assert np.abs(latents.sample_prior(VAE, 100, 2) - drawn[:100]).mean() > 0.5
     np.testing.assert_allclose(latents.sample_prior(VAE, 100, 1, 0.5), 0.5 * drawn[:100], rtol=1e-5)
-
-
-def test_a_codec_of_codes_is_refused_by_name():
-    with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
-        latents.sample_prior(load_preset("tiny").codec(512), 3, 1)

@@ -7,7 +7,6 @@ from test_controls import steered
 from test_label_mixing import chain as labelled
 from test_stream import start
 
-from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.play import api
 from vqwave.play.chain import Engines
@@ -66,15 +65,6 @@ def test_a_changed_state_is_refused_in_one_line(saved):
             with pytest.raises(UserError, match="the saved state (is damaged|has version)") as caught:
                 resume(harmed)
             assert "\n" not in str(caught.value)
-
-
-def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
-    beats = np.arange(-1.0, 5.0)
-    tune = Score(beats[2:], beats[2:] + 0.5, LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),
-                 np.zeros(0, int), beats)
-    with led(shared).stream(seed=3, begin=tune, intro=True) as stream:
-        again = Stream.resume(stream.state(), stream.queued)
-        np.testing.assert_array_equal(next(again), next(stream))
 
 
 def test_a_torn_file_is_refused_in_one_line(tmp_path, saved):
