@@ -98,14 +98,12 @@ def play(stream, args, finish, changes=()) -> playback.Status:
     pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
     latency = playback.LATENCIES[args.latency]
     first_seed, stream.changed = stream.seed, []
-    blocks, sender, beats = finish.fade_blocks(stream, changes), None, None
-    display = Display(stream, pressed)
+    blocks, display = finish.fade_blocks(stream, changes), Display(stream, pressed)
+    followers: list[midi.Output | sync.Beats] = []
 
     def show(status):
-        if sender:
-            sender.send(status.seconds * stream.sample_rate, status.paused)
-        if beats:
-            beats.send(status.seconds * stream.sample_rate)
+        for follower in followers:
+            follower.send(status.seconds * stream.sample_rate, status.paused)
         display.show(status)
 
     with contextlib.ExitStack() as stack:
@@ -113,15 +111,15 @@ def play(stream, args, finish, changes=()) -> playback.Status:
             stack.callback(record, args.record, stream, first_seed, pressed, changes)
         if not stream.has_score and (args.midi_out or args.osc or args.link):
             raise UserError("--midi-out, --osc and --link need weights with a score")
+        stack.callback(lambda: [follower.close() for follower in followers])
         if args.midi_out is not None:
-            sender = midi.open_output(args.midi_out, stream, display.notices.append)
-            stack.callback(sender.close)
-            blocks = sender.follow(blocks)
-        if partners := [*([sync.Osc(args.osc)] if args.osc else []),
-                        *([sync.Link()] if args.link else [])]:
-            beats = sync.Beats(stream, partners, pressed.follow)
-            stack.callback(beats.close)
-            blocks = beats.follow(blocks)
+            followers.append(midi.open_output(args.midi_out, stream, display.notices.append))
+        if args.osc:
+            followers.append(sync.Beats(stream, sync.Osc(args.osc), pressed.follow))
+        if args.link:
+            followers.append(sync.Beats(stream, sync.Link(), pressed.follow))
+        for follower in followers:
+            blocks = follower.follow(blocks)
         if args.midi_in is not None:
             stream.measure_pitches()  # now, because later it would interrupt the music
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)

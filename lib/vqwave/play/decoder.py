@@ -79,20 +79,23 @@ class Decoder:
             codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
         state.decoded = last
         batch = self.codec.decoder_batch or len(codes)
-        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first,
-                                   self.begin, source.per_block + self._smooth,
+        return [self.workers.start(self.codec.decode_part, codes[i : i + batch], first, self.begin,
+                                   source.per_block + self._smooth,
                                    None if memory is None else memory[i : i + batch], last - first)
                 for i in range(0, len(codes), batch)]
 
     def finish(self, results: list[Callable]) -> np.ndarray:
         """The block that `start` started, cross-faded from the tail of the block before: float32
         [batch, block]; shorter at the end of a variation. Waits for the last job first: the pool
-        starts with the first.
+        starts with the first. Raises `UserError` if a sample is not finite.
         """
         state = self.state
         parts, memory = zip(*[result() for result in reversed(results)][::-1], strict=True)
         state.memory = None if memory[0] is None else np.concatenate(memory)
         whole, block = np.concatenate(parts), self.source.per_block * self.source.level
+        if not np.isfinite(whole).all():
+            raise UserError(f"{self.codec.config.name} decoded a sample that is not finite: its "
+                            f"weights are damaged")
         audio, tail = whole[:, :block].copy(), whole[:, block:]
         if state.tail is not None:
             fade_in(audio, state.tail)
@@ -135,15 +138,6 @@ class Sound(CodeBuffer):
         samples = self.window(begin, end, pad=0)[..., 0]
         self.forget(begin)
         return samples
-
-
-def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:
-    """`CodecEngine.decode_part`. Raises `UserError` if a sample is not finite."""
-    audio, memory = codec.decode_part(*arguments)
-    if not np.isfinite(audio).all():
-        raise UserError(f"{codec.config.name} decoded a sample that is not finite: its weights "
-                        f"are damaged")
-    return np.asarray(audio, np.float32), memory
 
 
 class Workers:

@@ -350,15 +350,15 @@ class _Graphs:
         return self.session(kind).run(None, dict(zip(names, inputs, strict=True)))
 
 
-class _OnnxGenerator:
-    """The graphs of a generator: `context` and the loops."""
+class _OnnxGenerator(_Graphs):
+    """The graphs of a generator: `context` and the loops. precision: of the loops."""
 
     def __init__(self, weight_set, precision: str):
-        self.graphs, self.precision = _Graphs(weight_set), precision
-        self.states = list(weight_set.config.states)
+        super().__init__(weight_set)
+        self.precision = precision
 
     def context(self, inputs):
-        return self.graphs.session("context").run(None, inputs)[0]
+        return self.session("context").run(None, inputs)[0]
 
     def run(self, feeds, state, full: bool):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
@@ -367,8 +367,9 @@ class _OnnxGenerator:
         """
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)
-        loop = self.graphs.session(loop_kind(self.precision, streams, full, guided))
-        codes, *rest = loop.run(None, feeds | dict(zip(self.states, state, strict=True)))
+        loop = self.session(loop_kind(self.precision, streams, full, guided))
+        states = dict(zip(self.weight_set.config.states, state, strict=True))
+        codes, *rest = loop.run(None, feeds | states)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
 

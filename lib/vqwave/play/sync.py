@@ -15,12 +15,12 @@ CHANGE = 0.05
 
 
 class Beats:
-    """Tells partners, `Osc` and `Link`, each beat of a stream's score when it is heard.
-    follow_tempo: called with a tempo that a partner has set.
+    """Tells a partner, `Osc` or `Link`, each beat of a stream's score when it is heard.
+    follow_tempo: called with a tempo that the partner has set.
     """
 
-    def __init__(self, stream, partners, follow_tempo: Callable[[float], None]):
-        self.stream, self.partners, self.follow_tempo = stream, partners, follow_tempo
+    def __init__(self, stream, partner, follow_tempo: Callable[[float], None]):
+        self.stream, self.partner, self.follow_tempo = stream, partner, follow_tempo
         self._beats: dict[int, int] = {}  # {sample: place in the bar}
         self._heard, self._tempo = -1.0, 0.0
 
@@ -32,19 +32,17 @@ class Beats:
             self._tempo = self.stream.tempo
             yield block
 
-    def send(self, sample: float):
-        """Tell the beats up to this sample, and follow partners."""
+    def send(self, sample: float, paused: bool = False):
+        """Tell the beats up to this sample, and follow the partner."""
         heard, self._heard = sorted(at for at in [*self._beats] if at <= sample), sample
         for place in map(self._beats.pop, heard):
-            for partner in self.partners:
-                partner.tell(self._tempo, place)
-        for partner in self.partners:
-            if tempo := partner.heard():
-                self.follow_tempo(tempo)
+            self.partner.tell(self._tempo, place)
+        if tempo := self.partner.heard():
+            self.follow_tempo(tempo)
 
     def close(self):
-        for partner in self.partners:
-            partner.close()
+        """Leave the partner."""
+        self.partner.close()
 
 
 class Osc:
