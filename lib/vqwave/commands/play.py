@@ -113,7 +113,8 @@ def play(stream, args, finish, changes=()) -> playback.Status:
             raise UserError("--midi-out, --osc and --link need weights with a score")
         stack.callback(lambda: [follower.close() for follower in followers])
         if args.midi_out is not None:
-            followers.append(midi.open_output(args.midi_out, stream, display.notices.append))
+            _, port = midi.open_port("output", args.midi_out)
+            followers.append(midi.Output(port, stream, display.notices.append))
         if args.osc:
             followers.append(sync.Beats(stream, sync.Osc(args.osc), pressed.follow))
         if args.link:

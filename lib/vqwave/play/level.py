@@ -153,7 +153,7 @@ class Level(CodeBuffer):
 
     @property
     def rows(self) -> int:
-        """Of the context and the memory."""
+        """Rows of the context and of the memory: two for each piece with guidance."""
         return self.batch * (1 + self.guided)
 
     @property

@@ -117,7 +117,7 @@ def open_input(name: str, keys, report) -> Input:
     """An `Input` of the port of that name. Raises `UserError` if there is no such port."""
     import mido
 
-    name, port = _open("input", name)
+    name, port = open_port("input", name)
     return Input(port, keys, lambda: name in mido.get_input_names(), report)
 
 
@@ -178,17 +178,14 @@ class Output:
             self.report(_lost(e))
 
 
-def open_output(name: str, stream, report) -> Output:
-    """An `Output` to the port of that name. Raises `UserError` if there is no such port."""
-    return Output(_open("output", name)[1], stream, report)
-
-
 def _lost(error: Exception) -> str:
     return f"the MIDI port is lost: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-def _open(direction: str, name: str) -> tuple[str, Any]:
-    """The name of a port that matches `name`, and the port. direction: "input" or "output"."""
+def open_port(direction: str, name: str) -> tuple[str, Any]:
+    """The name of a port that matches `name`, and the port. direction: "input" or "output". Raises
+    `UserError` if there is no such port.
+    """
     import mido
 
     try:

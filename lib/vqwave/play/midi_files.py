@@ -168,7 +168,8 @@ def _perform(events: list[_Event], track_ends: list[int]
                     note.released = True
                 ended = sounding if message.control == SOUND_OFF else []
         elif message.type == "note_on" and message.velocity and channel == DRUMS:
-            strikes.add((tick, _band(message.note)))
+            strikes.add((tick, next((band for band, drums in DRUM_BANDS.items()
+                                     if message.note in drums), BANDS - 1)))
         elif message.type == "note_on" and message.velocity:
             strikes.add((tick, int(message.note > MIDDLE)))
             ended = [x for x in sounding
@@ -282,11 +283,6 @@ def heard_notes(sound: np.ndarray, sample_rate: int) -> list[tuple[int, int, int
     starts, ends = (np.rint(frames * sample_rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
                     for frames in (heard.starts, heard.ends))
     return list(zip(starts, ends, heard.pitches.tolist(), velocities.tolist(), strict=True))
-
-
-def _band(drum: int) -> int:
-    """The band of attacks of a drum, a note of General MIDI's percussion."""
-    return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
 
 
 def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, beats=()):

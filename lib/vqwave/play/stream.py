@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -202,7 +202,7 @@ class StreamStatus:
                 in score.notes(begin - delay, end - delay, piece)]
 
 
-class Stream(StreamStatus):
+class Stream(StreamStatus, Iterator):
     """An endless iterator of float32 blocks of music; with `samples`, a piece of that length.
 
     The thread that calls `next` samples a block of the bottom level. Meanwhile workers sample the
@@ -291,9 +291,6 @@ class Stream(StreamStatus):
 
     def _build(self, state: ChainState) -> Chain:
         return Chain(self._engines, self._options, state, self.steering, self._workers)
-
-    def __iter__(self):
-        return self
 
     def __enter__(self):
         return self
