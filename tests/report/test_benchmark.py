@@ -20,7 +20,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def results(tiny_weights):
-    parts = [name for name in benchmark.BENCHMARKS if name != "browser"]  # a minute in a real browser
+    parts = [name for name in benchmark.BENCHMARKS if name not in ("studio", "page")]  # minutes in a real browser
     return benchmark.run(parts, tiny_weights.codecs, tiny_weights.generators, TINY)
 
 

@@ -120,7 +120,7 @@ def codes_of(page, level, books=1):
 def native_codes(music, seed, seconds, changes=(), label=None):
     """The codes of a piece by level, as Python makes them."""
     codes = {}
-    with music.stream(seed=seed, seconds=seconds, past=8.0, label=label) as stream:
+    with music.stream(seed=seed, seconds=seconds, past=8.0, label=label, latency="page") as stream:
         for _ in session.replay(stream, changes):
             for level, values in stream.codes.items():
                 codes.setdefault(level, []).append(values)

@@ -14,7 +14,7 @@ from vqwave.generators import ScoreAbove
 from vqwave.play import sampling, score
 
 pytestmark = NEEDS
-BLOCK, RATE = 8192, 22050
+BLOCK, RATE = 4096, 22050
 OPEN = """async () => {
     const { env, InferenceSession } = await import("/studio/static/ort.js");
     const { files, wasm, ...site } = await (await fetch("/site.json")).json();
@@ -60,7 +60,7 @@ def place(browser, led):  # noqa: F811
 def play(music, seed, label, changes, count):
     """The codes by level, the sound, and the steps of the score that are kept, of the first blocks."""
     codes, sound = {}, []
-    with music.stream(seed=seed, label=label, past=8.0) as stream:
+    with music.stream(seed=seed, label=label, past=8.0, latency="page") as stream:
         for number in range(count):
             for at, change in changes:
                 if at == number:
@@ -89,7 +89,7 @@ SESSIONS = {
     "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": ""})]),
     "freeze": (5, "", [(3, {"freeze": 1.1}), (4, {"mutate": 0.5}), (13, {"freeze": 0})]),
     "hold": (5, "", [(3, {"hold": 2 * BLOCK / RATE}), (6, {"hold": 0}), (8, {"hold": BLOCK / RATE}), (10, {"hold": 0}),
-                     (30, {"hold": 8}), (32, {"hold": 2 * BLOCK / RATE})]),
+                     (30, {"hold": 7.9}), (32, {"hold": 2 * BLOCK / RATE})]),
     "jumps": (6, "", [(2, {"loudness": -6}), (4, {"jump": 77}), (7, {"sampling": {512: {"temperature": 0.5, "top_p": 0.9}}}),
                       (9, {"loudness": -60}), (10, {"loudness": 3})]),
 }

@@ -51,6 +51,15 @@ def add_address(parser, port: int, text: str = ""):
                         metavar="N", help="port to listen on; 0 chooses a free port")
 
 
+def add_partners(parser):
+    parser.add_argument("--osc", metavar="HOST:PORT",
+                        help="send /vqwave/tempo and /vqwave/beat at each beat of the score by "
+                             "OSC, and take /vqwave/tempo at the next port (needs python-osc)")
+    parser.add_argument("--link", action="store_true",
+                        help="share tempo and bars of the score through Ableton Link (needs "
+                             "aalink)")
+
+
 def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",

@@ -13,7 +13,7 @@ from ..io import files, weights
 from ..io.files import printable
 from ..play import keys, midi, playback, render, sync
 from ..play.session import Session
-from . import pieces
+from . import arguments, pieces
 
 PAST = 16.0
 """The most seconds of past music that can be held or frozen."""
@@ -49,11 +49,7 @@ def parser() -> argparse.ArgumentParser:
                            "ignored)")
     live.add_argument("--midi-out", metavar="PORT",
                       help="send the score's notes to this MIDI output, by a part of its name")
-    live.add_argument("--osc", metavar="HOST:PORT",
-                      help="send /vqwave/tempo and /vqwave/beat at each beat of the score by OSC, "
-                           "and take /vqwave/tempo at the next port (needs python-osc)")
-    live.add_argument("--link", action="store_true",
-                      help="share tempo and bars of the score through Ableton Link (needs aalink)")
+    arguments.add_partners(live)
     live.add_argument("--record", metavar="FILE",
                       help="save the session (the seed and all changes); repeat it with "
                            "--replay, the same --latency and the same --score-from")
@@ -115,10 +111,8 @@ def play(stream, args, finish, changes=()) -> playback.Status:
         if args.midi_out is not None:
             _, port = midi.open_port("output", args.midi_out)
             followers.append(midi.Output(port, stream, display.notices.append))
-        if args.osc:
-            followers.append(sync.Beats(stream, sync.Osc(args.osc), pressed.follow))
-        if args.link:
-            followers.append(sync.Beats(stream, sync.Link(), pressed.follow))
+        if partners := sync.partners(args):
+            followers.append(sync.Beats(stream, partners, pressed.follow))
         for follower in followers:
             blocks = follower.follow(blocks)
         if args.midi_in is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import cli
 from ..errors import UserError
 from ..io import files, weights
-from ..play import engine
+from ..play import engine, sync
 from ..studio import Studio, limits, plays, web
 from . import arguments
 
@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_address(parser, web.PORT, ". The studio answers requests to this address, "
                                             "localhost, 127.0.0.1 and [::1]")
+    arguments.add_partners(parser.add_argument_group("other programs"))
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
     arguments.add_generator_folders(models, "the page offers these folders and their subfolders, "
@@ -42,7 +43,7 @@ def main(argv=None) -> int:
     if args.follow:
         _wait_for_generators(args.follow)
     studio = Studio(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.streams,
-                    args.follow)
+                    args.follow, sync.partners(args))
     try:
         web.run(studio, args.host, args.port, say=lambda line: print(line, flush=True))
     finally:

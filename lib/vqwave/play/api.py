@@ -239,7 +239,7 @@ class VQWave(ChainModels):
         return Stream(engines, block=LATENCIES[latency].samples(self.chain), samples=samples,
                       seed=seed, sampling=sampling, label=label, begin=begin, batch=batch,
                       log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, intro=intro,
-                      leveling=leveling)
+                      leveling=leveling, runs_ahead=LATENCIES[latency].runs_ahead)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a

@@ -22,7 +22,7 @@ from .blocks import Block, fade_in
 from .controls import Steering
 from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
 from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
-from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState
+from .level import BufferState, CodeBuffer, Level, LevelState, least_source
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .score import ScoreLevel, ScoreState, opening_score
 
@@ -88,6 +88,7 @@ class Options:
     samples: int | None = None
     ahead: float | None = None
     intro: bool = True
+    runs_ahead: bool = True
 
 
 @dataclass(kw_only=True)
@@ -101,7 +102,8 @@ class ChainState:
         source: a variation's kept codes, which the first generator reads as the level above.
         sounds: of the levels whose sound a generator reads, from the top down. decoder: of the
             bottom level.
-        runs_ahead: sampling is one block ahead of decoding (true from the second block on).
+        runs_ahead: sampling is one block ahead of decoding: with `Options.runs_ahead`, from the
+            second block on.
         original: float32 [prompt_samples], the recording that replaces decoded codes; then None.
     """
 
@@ -201,10 +203,8 @@ class Chain:
         if size == SCORE:
             return ScoreLevel(generator, state, seed, steering, self.sample_rate, self.labels,
                               self._labels_of)
-        least = LEAST_SOURCE
-        if (above := generator.config.source_level) and options.ahead is not None:
-            least = min(least, max(1, round(options.ahead * self.sample_rate / above)))
-        return Level(generator, self.buffers, state, seed, options.block, steering, least,
+        return Level(generator, self.buffers, state, seed, options.block, steering,
+                     least_source(generator.config, self.sample_rate, options.ahead),
                      kept=round(options.past * self.sample_rate / size), sound=sound)
 
     def set_sampling(self, sampling: Mapping[str, Sampling]):
@@ -266,9 +266,9 @@ class Chain:
             self._sample()
         if self.state.runs_ahead:
             return self._sample(decode=True)
-        # The first block is decoded at once. From the second on, sampling is one block ahead, so
-        # sampling and decoding use two cores.
-        self.state.runs_ahead = True
+        # The first block is decoded at once. With `runs_ahead`, sampling is one block ahead from
+        # the second on, so sampling and decoding use two cores.
+        self.state.runs_ahead = self.options.runs_ahead
         return self.decoder.finish(self.decoder.start())
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:

@@ -45,17 +45,17 @@ class Decoder:
         self.codec, self.source, self.state, self.workers = codec, source, state, workers
         halo = self.beyond = codec.decode_halo
         self._before = halo + codec.decode_past
-        # The last code is repeated `_assumed` times. For the cross-fade, `_smooth` codes after the
+        # The last code is repeated `assumed` times. For the cross-fade, `smooth` codes after the
         # block are decoded, too.
-        self._assumed = self._smooth = 0
+        self.assumed = self.smooth = 0
         if ahead is None:
             return
         rate, level = codec.config.sample_rate, codec.config.level
         smooth = -(-round(SMOOTH * rate) // level)
         beyond = max(smooth, round(ahead * rate / level))
         if beyond < halo:
-            self.beyond, self._smooth = beyond, smooth
-            self._assumed = min(beyond, halo - beyond)
+            self.beyond, self.smooth = beyond, smooth
+            self.assumed = min(beyond, halo - beyond)
 
     @property
     def begin(self) -> int:
@@ -75,12 +75,12 @@ class Decoder:
         first = max(0, self.begin - self._before) if memory is None else state.decoded
         last = min(self.needed, source.end)
         codes = source.window(first, last, pad=0)
-        if self._assumed and last != source.end:
-            codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
+        if self.assumed and last != source.end:
+            codes = np.concatenate([codes, *[codes[:, -1:]] * self.assumed], axis=1)
         state.decoded = last
         batch = self.codec.decoder_batch or len(codes)
         return [self.workers.start(self.codec.decode_part, codes[i : i + batch], first, self.begin,
-                                   source.per_block + self._smooth,
+                                   source.per_block + self.smooth,
                                    None if memory is None else memory[i : i + batch], last - first)
                 for i in range(0, len(codes), batch)]
 

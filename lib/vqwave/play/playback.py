@@ -29,8 +29,8 @@ INSTALL_PYAUDIO = ("sudo apt-get install portaudio19-dev (macOS: brew install po
 @dataclass(frozen=True)
 class Latency:
     """The settings that decide how soon a change is heard, in seconds. block: the longest block
-    (None: the chain's); short blocks cost more. ahead: see `Stream`. prebuffer, buffer: see
-    `PREBUFFER` and `BUFFER`. period: samples that a device reads at a time.
+    (None: the chain's); short blocks cost more. ahead, runs_ahead: see `Stream`. prebuffer, buffer:
+    see `PREBUFFER` and `BUFFER`. period: samples that a device reads at a time.
     """
 
     block: float | None = None
@@ -38,6 +38,7 @@ class Latency:
     prebuffer: float = PREBUFFER
     buffer: float = BUFFER
     period: int = 1024
+    runs_ahead: bool = True
 
     def samples(self, chain) -> int:
         """Samples of a block of this chain: whole frames of its top level, at least one."""
@@ -49,9 +50,11 @@ class Latency:
 
 LATENCIES = {"normal": Latency(),
              "live": Latency(block=0.0465, ahead=0.07, prebuffer=0.15, buffer=0.2, period=512),
+             "page": Latency(block=0.186, ahead=0.07, prebuffer=0.3, buffer=0.6, runs_ahead=False),
              "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
 """The values of `--latency`. With `low`, three blocks are buffered while the next is computed.
-The studio plays `live`, with a buffer that the browser adapts.
+The studio plays `live`, and the page without a server, which has one thread, `page`; the browser
+adapts the buffer.
 """
 
 

@@ -228,6 +228,7 @@ class Stream(StreamStatus, Iterator):
         ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
             so that the sound equals the whole piece decoded at once.
+        runs_ahead: a thread samples one block ahead of decoding, which adds latency.
         intro: a piece keeps the beats before the first sound of a given score.
         leveling: pieces get a similar loudness, and a continuation that of its prompt; not
             variations. See `Leveler`.
@@ -245,7 +246,7 @@ class Stream(StreamStatus, Iterator):
                  seed: int | None = None, batch: int | None = None, samples: int | None = None,
                  sampling=None, begin: Prompt | Variation | Score | None = None,
                  log_probs: bool = False, past: float = 0.0, label=None,
-                 ahead: float | None = None):
+                 ahead: float | None = None, runs_ahead: bool = True):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
@@ -260,7 +261,7 @@ class Stream(StreamStatus, Iterator):
         past = check_number("past", past, 0, controls.MOST_PAST)
         # Whole blocks, which may be a little longer than `past`.
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
-        options = Options(block, batch, log_probs, past, samples, ahead, intro)
+        options = Options(block, batch, log_probs, past, samples, ahead, intro, runs_ahead)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""
         engines = replace(engines, label=choose_labels(configs, label, pieces),

@@ -45,6 +45,11 @@ class Beats:
         self.partner.close()
 
 
+def partners(args) -> list:
+    """The partners that the options --osc and --link name."""
+    return [*([Osc(args.osc)] if args.osc else []), *([Link()] if args.link else [])]
+
+
 class Osc:
     """Sends /vqwave/tempo (beats per minute) and /vqwave/beat (0 to 3) at each beat to
     "host:port", and receives /vqwave/tempo at the next port.

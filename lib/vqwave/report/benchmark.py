@@ -215,11 +215,12 @@ BENCHMARKS = {
         Column("warm, sound", "warm_sound_s", ".2f"),
         Column("cold, block", "cold_first_block_s", ".2f"),
         Column("cold, sound", "cold_sound_s", ".2f"))),
-    "browser": Part(browser.measure, True,
-                    "Milliseconds until a change is heard in the studio, in Chromium", (
-        Column("change", "change"), Column("median", "median_ms", ".0f"),
+    **{name: Part(functools.partial(browser.measure, studio=name == "studio"), True,
+                  f"Milliseconds until a change is heard in Chromium, {where}", (
+        Column("change", "change"), Column("heard", "heard"), Column("median", "median_ms", ".0f"),
         Column("most", "most_ms", ".0f"), Column("gaps", "gaps"),
-        Column("buffer", "buffer_ms", ".0f"))),
+        Column("buffer", "buffer_ms", ".0f")))
+        for name, where in (("studio", "in the studio"), ("page", "in the page without a server"))},
     "memory": Part(measure_memory, True, "Memory of a process that plays, bytes", (
         Column("peak", "peak_bytes", ","), Column("growth", "growth_bytes", ","),
         Column("RTF", "rtf", ".2f"))),

@@ -263,15 +263,16 @@ NUMBERS: dict[str, Any] = {name: (float | None, None) for name, control in contr
 class ChangeRequest(pydantic.create_model("Numbers", **NUMBERS)):  # type: ignore[valid-type]
     """A change of a take from the page: `NUMBERS` and these fields; `Stream.set` checks the values.
 
-    until: samples that may be generated for now. playing: the take plays, so that more may be
-    generated as time passes. bar: with the next bar of the score. wild: temperatures of all
-    levels, from -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to
-    another piece.
+    until: samples that may be generated for now. heard: the sample that is heard now. playing: the
+    take plays, so that more may be generated as time passes. bar: with the next bar of the score.
+    wild: temperatures of all levels, from -1 (calm) to 1 (wild). levels: {level: {temperature,
+    top_p, guidance}}. jump: to another piece.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     until: Count | None = None
+    heard: Count = 0
     playing: bool = False
     bar: bool = False
     wild: Annotated[float, Field(ge=-1, le=1)] | None = None

@@ -32,10 +32,12 @@ from ..levels import SCORE, level_name
 from ..play import (
     blocks,
     controls,
+    decoder,
     harmony,
     labels,
     level,
     pitches,
+    playback,
     sampling,
     score,
     spreads,
@@ -60,6 +62,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin", "x-content-type-options": "nosniff",
     "cache-control": "no-cache"}
+LATENCY = playback.LATENCIES["page"]
 CODE, MODELS, FACTS_FILE = "studio/static", "models", "site.json"
 
 
@@ -197,12 +200,12 @@ class Site:
         keys = [f"{letter}{accidental}{between}{mode}" for letter in "ABCDEFG"
                 for accidental in ("", "#", "b") for between in "- " for mode in harmony.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)
-        about = {"rate": rate, "block": chain.block, "column": column,
+        about = {"rate": rate, "block": LATENCY.samples(chain), "column": column,
                  "labels": list(trained.groups if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
             "cross_fade": labels.CROSS_FADE, "beats_of_fade": labels.BEATS_OF_FADE,
             "quietest": controls.QUIETEST,
-            "loudest": controls.LOUDEST, "least_source": level.LEAST_SOURCE,
+            "loudest": controls.LOUDEST,
             "pitch_floor": pitches.FLOOR, "past": limits.PAST, "kept": self._kept(),
             "wildest": WILDEST,
             "take": about | self._take(music),
@@ -252,6 +255,8 @@ class Site:
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "name": level_name(config.level), "level": config.level, "books": config.books,
+            "least_source": level.least_source(config, self.codec.config.sample_rate,
+                                               LATENCY.ahead),
             "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
             "nearest": config.core.NEAREST if config.core.performs else None,
@@ -273,8 +278,10 @@ class Site:
         graph = store_as_float16(export.cached_graph(codec.weight_set, kind), exactly=False)
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
         part = ("decode_near", "decode_delay", "decode_window", "state") if codec.splits else ()
+        sees = decoder.Decoder(codec, None, decoder.DecoderState(), None, LATENCY.ahead)
         return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
-                "halo": codec.decode_halo, "past": codec.decode_past,
+                "halo": codec.decode_halo, "past": codec.decode_past, "beyond": sees.beyond,
+                "assumed": sees.assumed, "smooth": sees.smooth,
                 "period": int(facts["period"]), "splits": codec.splits,
                 **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -37,15 +37,26 @@ TAPES_FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} M
 class TakeList:
     """The takes of a studio, oldest first. Any thread may call every method."""
 
-    def __init__(self, folder: Path, streams: int):
-        self.folder, self.streams = folder, streams
+    def __init__(self, folder: Path, streams: int, partners: Sequence):
+        self.folder, self.streams, self.partners = folder, streams, partners
         self._lock = threading.Lock()
         self.by_id: OrderedDict[str, Take] = OrderedDict()
         self._closed = False
+        if partners:
+            threading.Thread(target=self._tell_beats, daemon=True).start()
+
+    def _tell_beats(self):
+        """Tell the partners the beats of the newest take that plays, until the studio ends."""
+        while not self._closed:
+            time.sleep(0.01)
+            any(take.tell_beats() for take in reversed(list(self.by_id.values())))
 
     def close(self):
-        """End every take."""
+        """End every take, and leave the partners."""
         with self._lock:
+            if not self._closed:
+                for partner in self.partners:
+                    partner.close()
             self._closed = True
             takes = list(self.by_id.values())
         for take in takes:
@@ -62,7 +73,7 @@ class TakeList:
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
-            take = Take(settings, self.folder, before)
+            take = Take(settings, self.folder, before, self.partners)
             self.by_id[take.id] = take
             for old in list(self.by_id.values())[: -limits.TAKES_EDITED]:
                 old.states.clear()
@@ -122,11 +133,12 @@ class TakeList:
 
 class Studio:
     """The models, recordings and takes of a running studio. Any thread may call every method.
-    streams: the most takes that are generated at the same time. Other arguments: see `Folders`.
+    streams: the most takes that are generated at the same time. partners: programs that share the
+    beats of the newest take that plays, see `sync`. Other arguments: see `Folders`.
     """
 
     def __init__(self, codecs, generators, engine: str = "onnx", streams: int = limits.STREAMS,
-                 follow=None):
+                 follow=None, partners: Sequence = ()):
         self.folders, self.engine = Folders(codecs, generators, engine, follow), engine
         sweep_folders()
         self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX)
@@ -136,7 +148,7 @@ class Studio:
         files.try_lock(self._folder_lock)
         shortest = min(chain.top for chain in self.folders.chains.values())
         self.recordings = Recordings(self.folder, self.folders.rate, shortest)
-        self.takes = TakeList(self.folder, streams)
+        self.takes = TakeList(self.folder, streams, partners)
         self._comparing = threading.Semaphore(limits.COMPARISONS_AT_ONCE)
 
     def close(self):

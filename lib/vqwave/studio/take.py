@@ -18,7 +18,7 @@ from ..dsp import notes
 from ..dsp.beats import STEPS_PER_BEAT
 from ..errors import UserError
 from ..io import audio
-from ..play import mastering, midi_files
+from ..play import mastering, midi_files, sync
 from ..play.blocks import RAMP
 from ..play.chain import Engines
 from ..play.controls import CONTROLS, SCORE
@@ -130,10 +130,17 @@ class Saved(NamedTuple):
 class Allowance:
     """The samples that may be generated for now. until: None allows all samples. While the take
     plays, more are allowed as time passes, for `limits.UNASKED` seconds after the last request.
+    heard: the sample that was heard when it was asked for.
     """
 
-    def __init__(self, until: int | None, rate: int = 0):
+    def __init__(self, until: int | None, rate: int = 0, heard: int = 0):
         self.until, self.rate, self.since = until, rate, time.monotonic()
+        self._heard = heard
+
+    @property
+    def heard(self) -> float:
+        """The sample that is heard now."""
+        return self._heard + (time.monotonic() - self.since) * self.rate
 
     def missing(self, samples: int) -> float:
         """Seconds until a block that begins at sample `samples` may be generated; 0: now."""
@@ -152,7 +159,10 @@ class Take:
     header: dict
     """The data for the page before the first block."""
 
-    def __init__(self, settings: Settings, folder: Path, before: "Take | None" = None):
+    def __init__(self, settings: Settings, folder: Path, before: "Take | None" = None,
+                 partners: Sequence = ()):
+        self.partners = partners  # see `sync`
+        self._beats: sync.Beats | None = None
         self.before = before  # the take that is made again with other edits
         self.states: deque[Saved] = deque(maxlen=limits.STATES_KEPT)
         self.id, self.settings = secrets.token_urlsafe(12), settings
@@ -272,6 +282,9 @@ class Take:
         longest = self.header["samples"] or int(limits.LONGEST_TAKE * tape.rate)
         yield from self._tape_messages(pictures, score=_composed(stream, 0), form=_form(stream, 0))
         blocks, begun = replay(stream, self._replayed) if stream else iter(()), self.seconds
+        if self.partners and stream and stream.has_score:
+            self._beats = sync.Beats(stream, self.partners, self._follow_tempo)
+            blocks = self._beats.follow(blocks)
         while tape.samples < longest:
             if not self._wait_until_allowed():
                 yield pack_message({"wait": True})
@@ -325,7 +338,8 @@ class Take:
         """Make a change: {"sample": where the change begins}."""
         if change.until is not None:
             with self._allowing:
-                self.allowance = Allowance(change.until, change.playing * self.tape.rate)
+                self.allowance = Allowance(change.until, change.playing * self.tape.rate,
+                                           change.heard)
                 self.touched = time.monotonic()
                 self._allowing.notify_all()
         keywords = self._keywords(change)
@@ -348,6 +362,17 @@ class Take:
         self.touched = time.monotonic()
         return {"sample": sample}
 
+    def tell_beats(self) -> bool:
+        """Tell the partners the beats that are heard now. Returns whether the take plays."""
+        playing = self.busy and self.allowance.rate > 0
+        if playing and self._beats:
+            self._beats.send(self.allowance.heard)
+        return playing
+
+    def _follow_tempo(self, tempo: float):
+        with contextlib.suppress(UserError):  # the take has just ended
+            self.steer(ChangeRequest(tempo=CONTROLS["tempo"].clip(tempo)))
+
     def _make_due(self, stream: Stream | None):
         """Make the changes that have waited for a bar that begins now."""
         if not stream or not self._waiting:
@@ -362,8 +387,8 @@ class Take:
 
     def _keywords(self, change: ChangeRequest) -> dict:
         """The keywords of `Stream.set`."""
-        keywords = change.model_dump(exclude={"until", "playing", "bar", "wild", "levels", "jump"},
-                                     exclude_none=True)
+        keywords = change.model_dump(exclude={"until", "heard", "playing", "bar", "wild", "levels",
+                                              "jump"}, exclude_none=True)
         if change.wild is not None:
             keywords["sampling"] = {
                 name: {"temperature": round(t * WILDEST**change.wild, 4)}

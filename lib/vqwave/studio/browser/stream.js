@@ -79,7 +79,7 @@ export class Stream {
 
   start(seed) {
     const { about, steering, sampling } = this;
-    Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined, section: 0 }); // blocks: of this chain that are decoded
+    Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined, tail: null, section: 0 }); // blocks: of this chain that are decoded. tail: the samples after the last
     this.sounding = this.labelOf(0); // the label of the section that is composed
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: sampling.score, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
@@ -219,9 +219,8 @@ export class Stream {
   async nextOfChain() {
     const { about, blocks, bottom } = this;
     this.followLabel();
-    const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
+    const needed = (blocks + 1) * bottom.perBlock + about.codec.beyond;
     while (bottom.stop < needed) await this.sample();
-    if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead
     const audio = await this.decode();
     const byLevel = (value) => Object.fromEntries(this.levels.map((level) => [level.level, value(level)]));
     const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
@@ -242,24 +241,35 @@ export class Stream {
     await bottom.sample(context);
   }
 
-  /** The sound of the next block (`CodecEngine.decode_part`). The decoder remembers the codes of earlier blocks. */
+  /** The sound of the next block (`Decoder` in `play/decoder.py`, `CodecEngine.decode_part`). The decoder remembers the
+   *  codes of earlier blocks. It sees `beyond` codes after the block, and the last of them again `assumed` times. */
   async decode() {
-    const { bottom, blocks, memory, about: { block, codec: { graph, splits, halo, past, near, delay, window, state, period, level } } } = this;
+    const { bottom, blocks, memory, tail, about: { block, codec: { graph, splits, halo, past, beyond, assumed, smooth, near, delay, window, state, period, level } } } = this;
     const begin = blocks * bottom.perBlock;
-    const stop = begin + bottom.perBlock + halo;
+    const stop = begin + bottom.perBlock + beyond;
+    const last = begin + bottom.perBlock + smooth; // with the frames that the next block fades in over
     const first = memory ? stop - bottom.perBlock : Math.max(0, begin - halo - past);
-    const feeds = { codes: new Tensor(bottom.window(first, stop), [1, stop - first, bottom.books]) };
+    const end = stop + assumed;
+    const known = bottom.window(first, stop);
+    const codes = new Int32Array(((splits ? Math.max(end, last + near + delay) : end) - first) * bottom.books);
+    codes.set(known);
+    for (let i = 0; i < assumed; i++) codes.set(known.slice(-bottom.books), known.length + i * bottom.books);
+    const count = codes.length / bottom.books;
+    const feeds = { codes: new Tensor(codes, [1, count, bottom.books]) };
     let [start, from] = [first, first]; // the first frame that the later stages may see, and the first that they compute
     if (splits) {
       [start, from] = [first - delay - window, Math.max(0, begin - near)];
-      const inside = Float32Array.from({ length: delay + stop - first }, (_, i) => Number(first - delay + i >= 0));
-      const places = Int32Array.from({ length: begin + bottom.perBlock + near - from }, (_, i) => from - start + i);
+      const inside = Float32Array.from({ length: delay + count }, (_, i) => Number(first - delay + i >= 0 && first - delay + i < end));
+      const places = Int32Array.from({ length: Math.min(last + near, end) - from }, (_, i) => from - start + i);
       Object.assign(feeds, { inside: new Tensor(inside, [1, inside.length, 1]), places: new Tensor(places, [1, places.length]) });
       Object.assign(feeds, { kept: new Tensor(Int32Array.of(stop - first), [1]), state: memory ?? new Tensor(new Float32Array(state), [1, state]) });
     }
     if (period) feeds.start = new Tensor(Int32Array.of((start + period * halo) % period), [1]);
     const { samples: { data }, state_out } = await graph.run(feeds);
-    this.memory = state_out;
-    return data.slice((begin - from) * level, (begin - from) * level + block);
+    const whole = data.slice((begin - from) * level, (last - from) * level);
+    [this.memory, this.tail] = [state_out, smooth && whole.slice(block)];
+    const audio = whole.slice(0, block);
+    if (tail) fadeIn(audio, tail);
+    return audio;
   }
 }

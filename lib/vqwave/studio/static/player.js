@@ -188,7 +188,8 @@ export class Player {
     const expected = allowed && allowed.until + (allowed.playing ? now - allowed.at : 0);
     if (allowed && allowed.playing === playing && Math.abs(until - expected) < DRIFT && now < allowed.at + RENEW) return;
     this.asking = true;
-    const told = ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
+    const heard = Math.round(Math.max(0, sound.position - take.rate * (audio.outputLatency || 0)));
+    const told = ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing, heard });
     await Promise.resolve(told).then(() => (this.allowed = { until, playing, at: now }), () => {}); // the reader of the take reports the error
     this.asking = false;
   }

@@ -78,7 +78,7 @@ export class Sound {
     this.base = null; // [position, device time] at which the sound began; Infinity: it is about to begin
     this.finished = false;
     this.gaps = 0;
-    this.need = START + block;
+    this.need = Math.min(START + block, before?.need ?? Infinity);
     this.loop = null; // [first sample, sample after the last] that repeat
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
