@@ -36,7 +36,6 @@ def test_play_and_steer(open_page, address):
     page = open_page(at=address, viewport={"width": 390, "height": 844})
     page.locator("#play").click()
     until(page, "sound?.playing && player.beats.tempo")
-    page.locator("#steer-more").evaluate("details => { details.open = true }")
     tempo, wild = page.locator("[aria-label=Tempo]"), page.locator("#wild")
     for slider, value in ((wild, 0.5), (tempo, 120), (tempo, 140)):
         with page.expect_response(lambda r: r.url.endswith("/set") and "until" not in r.request.post_data):

@@ -161,23 +161,6 @@ def test_a_new_listener_receives_the_music_of_a_channel_that_nobody_heard(row, k
         assert pitch(container, 0.75 * stations.LEAD_SECONDS) == pytest.approx(PITCHES[row], abs=2)
 
 
-def test_a_player_that_asks_for_titles_receives_them(running):
-    answer = running.get("/1.mp3", **{"Icy-MetaData": "1"})
-    interval = int(answer.headers["icy-metaint"])
-    assert answer.headers["icy-name"] == f"VQWave {names.piece_name(8)}" and answer.headers["icy-br"] == "64"
-    sound = answer.read(interval)
-    title = answer.read(16 * answer.read(1)[0]).rstrip(b"\0").decode()
-    assert title == f"StreamTitle='{names.piece_name(8)} · tiny/weights · seed 7 · piece 1 · label calm';"
-    # Players announce each new title as a track, so it must not change while the piece plays.
-    for _ in range(3):
-        answer.read(interval)
-        assert answer.read(1) == b"\0"
-    answer.close()
-    running.hang_up()
-    with av.open(io.BytesIO(sound), format="mp3") as container:
-        assert pitch(container) == pytest.approx(440, abs=4)
-
-
 def test_wrong_requests_are_answered_in_a_line(running):
     assert running.text("/9.mp3") == (404, "There is no such station.")
     assert running.text("/1.wav")[0] == running.text("/1")[0] == 404

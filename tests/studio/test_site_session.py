@@ -86,7 +86,7 @@ SESSIONS = {
     "chords": (4, "", [(1, {"chords": "Am, F#7 | Bbmaj7 g"}), (9, {"tempo": 180}), (14, {"chords": ""})]),
     "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (36, {"section": "theme"}),
                      (52, {"section": "new"})]),  # the theme is heard from block 42 on
-    "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": ""})]),
+    "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": "rain:0.7, wind:0.3"}), (14, {"label": ""})]),
     "freeze": (5, "", [(3, {"freeze": 1.1}), (4, {"mutate": 0.5}), (13, {"freeze": 0})]),
     "hold": (5, "", [(3, {"hold": 2 * BLOCK / RATE}), (6, {"hold": 0}), (8, {"hold": BLOCK / RATE}), (10, {"hold": 0}),
                      (30, {"hold": 7.9}), (32, {"hold": 2 * BLOCK / RATE})]),

@@ -333,30 +333,6 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
         playing.steer(ChangeRequest(wild=0))
 
 
-def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
-    frames, take = begin(studio, seed=4)
-    playing, blocks_heard = studio.takes.get(take["id"]), parse(next(frames))
-    dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
-               {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
-    for change in dragged:
-        assert playing.steer(ChangeRequest(**change))["sample"] == 8192
-    blocks_heard += parse(next(frames))
-    # Changes whose order matters are not merged.
-    for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
-        playing.steer(ChangeRequest(**change))
-    for _ in range(4):
-        blocks_heard += parse(next(frames))
-    record = studio.stop(take["id"], 6 * 8192)
-    frames.close()
-    first, *others = playing.settings.changes
-    assert first[1]["loudness"] == -7 and first[1]["transpose"] == 0
-    assert first[1]["sampling"]["512x"] == {"temperature": 1.1, "top_p": 0.8}
-    assert first[1]["sampling"]["128x"] == {"temperature": 0.9}
-    assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
-    _, blocks, _ = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
-    np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
-
-
 def test_impossible_changes_are_refused(studio):
     frames, take = begin(studio)
     next(frames)

@@ -217,7 +217,7 @@ def _portaudio() -> Iterator:
         import pyaudio
     except ImportError as e:
         raise UserError(f"playing needs PyAudio: {INSTALL_PYAUDIO}; or write a file with "
-                        "--output FILE") from e
+                        "`vqwave generate --output FILE`") from e
     with stderr.mute():  # ALSA and JACK print on every probe
         pa = pyaudio.PyAudio()
     try:
@@ -238,7 +238,8 @@ def _find_device(pa, device) -> tuple[int | None, dict[int, str]]:
     infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
     names = {int(x["index"]): str(x["name"]) for x in infos if x["maxOutputChannels"] > 0}
     if not names:
-        raise UserError("there is no audio device to play on; --output FILE writes a file instead")
+        raise UserError("there is no audio device to play on; `vqwave generate --output FILE` "
+                        "writes a file instead")
     text = str(device)
     index = (None if device is None else int(text) if text.isdigit() and int(text) in names
              else find_by_name(text, names, "device"))

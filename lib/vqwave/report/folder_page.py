@@ -318,7 +318,12 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
 
 
 def _table(rows, columns) -> str:
-    """A table that scrolls by itself where the window is narrow."""
+    """A table that scrolls by itself where the window is narrow, of the columns with values."""
+    rows = list(rows)
+    if isinstance(columns[0], tables.Column):
+        columns = [x for x in columns if any(x.cell(row) != tables.EMPTY for row in rows)]
+    if not rows or not columns:
+        return ""
     return f'<div class="scroll" tabindex="0">{tables.render(rows, columns, "html")}</div>'
 
 

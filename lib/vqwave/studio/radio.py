@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 from . import web
 from .guard import HostGuard
-from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, IcyTitles, Station, StationGroup
+from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, Station, StationGroup
 
 LISTENER_STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
@@ -45,32 +45,29 @@ class Radio:
         if self.listeners >= self.most:
             return PlainTextResponse("The radio is full.", status_code=503,
                                      headers={"Retry-After": "30"})
-        icy = IcyTitles() if request.headers.get("icy-metadata") == "1" and kind == "mp3" else None
         headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
                    "x-accel-buffering": "no", "access-control-allow-origin": "*",
                    "icy-name": f"VQWave {station.name}",
                    "icy-br": str(BITRATE // 1000),
                    "icy-description": station.title.replace("·", "-").encode(
                        "ascii", "replace").decode()}
-        if icy:
-            headers["icy-metaint"] = str(icy.INTERVAL)
         if request.method == "HEAD":
             return Response(headers=headers)
-        return Broadcast(station.channels[kind], headers, icy)
+        return Broadcast(station.channels[kind], headers)
 
 
 class Broadcast(StreamingResponse):
-    """The endless response to one listener of a channel. icy: inserts titles, or None."""
+    """The endless response to one listener of a channel."""
 
-    def __init__(self, channel: Channel, headers: dict[str, str], icy: IcyTitles | None):
-        self.channel, self.icy = channel, icy
+    def __init__(self, channel: Channel, headers: dict[str, str]):
+        self.channel = channel
         super().__init__(self._parts(), headers=headers)
 
     async def _parts(self):
         data, number = await self.channel.read(self.channel.begin())
         data = self.channel.encoder.header + data
         while True:
-            yield self.icy(data, self.channel.station.title) if self.icy else data
+            yield data
             data, number = await self.channel.read(number)
 
     async def stream_response(self, send):
@@ -129,7 +126,8 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
         # Limits how long a closed connection waits for a client that reads nothing.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT,
                              round(1000 * LISTENER_STALL_SECONDS))
-    say(f"{len(radio.stations)} stations at {web.address(host, listening)} (Ctrl-C ends it)")
+    count = len(radio.stations)
+    say(f"{count} station{'s' * (count != 1)} at {web.address(host, listening)} (Ctrl-C ends it)")
     web.serve(configure(radio, host), listening, radio.close)
 
 

@@ -61,8 +61,9 @@ class TakeRequest(Request):
     seconds: None is "endless" in requests. temperature: by level; in a link "score:1,32x:0.9".
     recording, name: its id and its file's name. tempo, density, key, chords: of the score when
     the piece begins. changes: (sample, keywords of `Stream.set`) each.
-    latency: "live": short blocks, so that changes are heard soon. until: samples that may be
-    generated for now; None: all. replaces: the id of a take that ends when this one begins.
+    latency: "live": short blocks, so that changes are heard soon; "page": longer ones, for a slow
+    machine. until: samples that may be generated for now; None: all. replaces: the id of a take
+    that ends when this one begins.
     """
 
     weights: ShortText = ""
@@ -84,7 +85,7 @@ class TakeRequest(Request):
     density: float = controls.CONTROLS["density"].default
     key: ShortText = ""
     chords: ShortText = ""
-    latency: Literal["normal", "live"] = "normal"
+    latency: Literal["normal", "live", "page"] = "normal"
     changes: Any = ()
     until: Count | None = None
     replaces: ShortText = ""

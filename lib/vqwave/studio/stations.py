@@ -5,7 +5,6 @@ once for all listeners, and only while somebody listens.
 
 import asyncio
 import contextlib
-import math
 import threading
 import time
 from collections import deque
@@ -233,30 +232,3 @@ class StationGroup:
             samples = to_int16(block[station.row])
             for channel in station.channels.values():
                 self._loop.call_soon_threadsafe(channel.publish, channel.encoder.encode(samples))
-
-
-class IcyTitles:
-    """Inserts titles into a stream in SHOUTcast's format: after every `INTERVAL` bytes, a byte with
-    the length of the title in units of 16 bytes, and the title if it has changed.
-    """
-
-    INTERVAL = 16000
-
-    def __init__(self):
-        self._left, self._title = self.INTERVAL, ""
-
-    def __call__(self, data: bytes, title: str) -> bytes:
-        parts = []
-        while len(data) >= self._left:
-            parts += [data[: self._left], self._metadata(title)]
-            data, self._left = data[self._left :], self.INTERVAL
-        self._left -= len(data)
-        return b"".join([*parts, data])
-
-    def _metadata(self, title: str) -> bytes:
-        if title == self._title:
-            return b"\0"
-        self._title = title
-        text = f"StreamTitle='{title.replace(chr(39), chr(8217))}';".encode()[: 255 * 16]
-        units = math.ceil(len(text) / 16)
-        return bytes([units]) + text.ljust(16 * units, b"\0")

@@ -32,9 +32,6 @@ from .messages import pack_message
 from .pictures import PICTURE_BANDS, LateRoll, Roll, Spectrum, column
 from .requests import ChangeRequest, Recording, Settings
 
-REPLACEABLE = {"sampling", "loudness", "notes", "key", "chords",
-               *(name for name, control in CONTROLS.items() if control.slider)}
-"""The controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
 
@@ -90,24 +87,11 @@ class Tape:
 
 
 class ChangeLog:
-    """The changes of a take: those of its settings, and those made while it plays."""
+    """The changes of a take, (sample, keywords) each: of its settings, and those made live."""
 
     def __init__(self, planned: tuple):
         self.planned = planned
         self.live: list[tuple[int, dict]] = []
-
-    def add(self, sample: int, change: dict):
-        """Remember a change. Changes of the same sample are merged if their order does not matter,
-        so that dragging a slider makes one change per block.
-        """
-        last_sample, last = self.live[-1] if self.live else (None, {})
-        if last_sample != sample or not last.keys() | change.keys() <= REPLACEABLE:
-            self.live.append((sample, change))
-            return
-        sampling = dict(last.get("sampling", {}))
-        for level, values in change.get("sampling", {}).items():
-            sampling[level] = sampling.get(level, {}) | values
-        self.live[-1] = (sample, last | change | ({"sampling": sampling} if sampling else {}))
 
     def ordered(self) -> list[tuple[int, dict]]:
         """All changes in the order of the stream; at the same sample, live changes come first."""
@@ -358,7 +342,7 @@ class Take:
                 self._waiting.append(keywords)
                 return {}
             sample = stream.set(**keywords)
-            self.log.add(sample, keywords)
+            self.log.live.append((sample, keywords))
         self.touched = time.monotonic()
         return {"sample": sample}
 
@@ -381,7 +365,7 @@ class Take:
             waiting, self._waiting = self._waiting, []
             for keywords in waiting:
                 if stream.on_bar(bool(keywords.keys() & {*SCORE, "sampling"})):
-                    self.log.add(stream.set(**keywords), keywords)
+                    self.log.live.append((stream.set(**keywords), keywords))
                 else:
                     self._waiting.append(keywords)
 

@@ -9,7 +9,7 @@ export const clip = (x, least, most) => Math.min(Math.max(x, least), most);
 /** A generator at work, and its frames of codes at positions first … stop − 1. model: its entry in site.json with its
  *  graphs open. source: the level above, or null. score: the level of the score that it performs, or null. */
 export class Level {
-  constructor(model, about, seed, steering, { source = null, score = null, label = "", sampling = model.sampling } = {}) {
+  constructor(model, about, seed, steering, { source = null, score = null, label = [], sampling = model.sampling } = {}) {
     Object.assign(this, { model, about, seed, steering, source, score, sampling, level: model.level, books: model.books });
     Object.assign(this, { first: 0, frames: [], bits: [], loop: null });
     this.perBlock = this.chunk = about.block / model.level;
@@ -32,9 +32,8 @@ export class Level {
 
   trim(position) { this.first += this.frames.splice(0, Math.max(0, position - this.first)).length; }
 
-  /** Pass into a label over the next frames (`play/labels.py`). */
-  passToLabel(label, frames) {
-    const after = [...this.model.labels.names, ""].map((name) => Number(name === label));
+  /** Pass into other shares of labels over the next frames (`play/labels.py`). */
+  passToLabel(after, frames) {
     const before = this.labels ? this.shares(this.stop - 1) : after;
     this.labels = { before, after, begin: this.stop, end: this.stop + frames };
   }

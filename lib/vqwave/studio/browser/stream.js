@@ -1,6 +1,6 @@
 // A stream of blocks of music that a player steers (`play/stream.py`, `play/chain.py`, `play/blocks.py`).
 
-import { Level, clip } from "./level.js";
+import { Level, clip, sum } from "./level.js";
 import { Tensor } from "./ort.js";
 import { uniforms } from "./philox.js";
 import { ScoreLevel } from "./score.js";
@@ -8,6 +8,7 @@ import { ScoreLevel } from "./score.js";
 export const SEED = /^\d{1,38}$/; // less than 2^128
 const dot = (a, b) => a.reduce((total, x, i) => total + x * b[i], 0);
 
+const trackOf = (part) => part.replace(/\/[^/]*$/, "");
 const fade = (i, n) => 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / n);
 
 /** Let `before` pass into the first samples of `audio`, at constant loudness (`mastering.cross_fade`). */
@@ -52,7 +53,7 @@ export const sampling = ({ levels, score }) => Object.fromEntries([...(score ? [
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
   constructor(about, seed, label = "") {
-    Object.assign(this, { about, pending: [], label }); // pending: changes that the next block makes
+    Object.assign(this, { about, pending: [] }); // changes that the next block makes
     [this.heard, this.begun] = [0, 0]; // blocks that were returned, and those with the block that is being made
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
     [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
@@ -60,29 +61,45 @@ export class Stream {
     this.steering = { notes: [], key: [], chords: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
     this.sampling = sampling(about);
     this.loudness = new Loudness(about);
-    this.check({ label });
+    this.mixture = this.mixtureOf(label);
     this.start(seed);
   }
 
-  /** The label that sounds in a section of the score: of parts, one that the label stands for (`play/labels.py`). */
-  labelOf(section) {
-    const { seed, label, about: { parts, levels: [{ labels }] } } = this;
-    if (!parts || labels.names.includes(label)) return label;
-    const choose = (list, number, stream) => list[Math.floor(list.length * uniforms(seed, 0, 0, number, 1, stream)[0])];
-    const tracks = new Map();
-    for (const i of label ? new Map(labels.groups).get(label) : labels.names.keys()) {
-      const track = labels.names[i].replace(/\/[^/]*$/, "");
-      tracks.set(track, [...(tracks.get(track) ?? []), labels.names[i]]);
+  /** The shares of the labels, the last that of none, in a text such as "a" or "a:0.7,b:0.3" (`read_labels` in `play/labels.py`). */
+  mixtureOf(text) {
+    const { parts, levels: [{ labels }] } = this.about;
+    const names = labels?.names ?? [];
+    const shares = [...names, ""].map((name) => Number(!name && !text && !parts));
+    const groups = new Map([["", parts ? [...names.keys()] : []], ...(labels?.groups ?? []), ...names.map((name, i) => [name, [i]])]);
+    for (const part of groups.has(text) ? [text] : text.split(",")) {
+      const [, name, share] = groups.has(part.trim()) ? [0, part.trim(), 1] : /^(.*):([\d.]+)$/.exec(part.trim()) ?? [0, part, 1];
+      if (!groups.has(name)) throw new Error(`No label is called ${name}; ${names.length ? `there are ${this.about.labels.join(", ")}` : "the model has none"}.`);
+      const tracks = groups.get(name).map((i) => trackOf(names[i]));
+      groups.get(name).forEach((number, i) => (shares[number] += share / new Set(tracks).size / tracks.filter((track) => track === tracks[i]).length));
     }
-    return choose(choose([...tracks.values()], Math.floor(section / parts.sections), parts.track_draw), section, parts.part_draw);
+    return shares.map((share) => share / sum(shares));
+  }
+
+  /** The shares of the labels that sound in a section of the score: of parts, one is drawn (`labels_of_section` in `play/labels.py`). */
+  labelsOf(section) {
+    const { seed, mixture, about: { parts, levels: [{ labels }] } } = this;
+    if (!parts) return mixture;
+    const draw = (chances, number, stream) => {
+      let left = uniforms(seed, 0, 0, number, 1, stream)[0] * sum(chances);
+      return chances.findIndex((chance) => (left -= chance) < 0);
+    };
+    const tracks = [...new Set(labels.names.map(trackOf))];
+    const ofTrack = (track) => mixture.map((share, i) => (i < labels.names.length && trackOf(labels.names[i]) === track ? share : 0));
+    const track = tracks[draw(tracks.map((one) => sum(ofTrack(one))), Math.floor(section / parts.sections), parts.track_draw)];
+    const part = draw(ofTrack(track), section, parts.part_draw);
+    return mixture.map((_, i) => Number(i === part));
   }
 
   start(seed) {
     const { about, steering, sampling } = this;
     Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined, tail: null, section: 0 }); // blocks: of this chain that are decoded. tail: the samples after the last
-    this.sounding = this.labelOf(0); // the label of the section that is composed
-    const [top] = about.levels;
-    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: sampling.score, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
+    this.sounding = this.labelsOf(0); // the shares of the labels in the section that is composed
+    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: sampling.score, partOf: about.score.model.tables.registers_shares && ((section) => this.labelsOf(section).indexOf(1)) });
     for (const model of about.levels) {
       const options = { source: this.bottom, score: this.score, label: this.sounding, sampling: sampling[model.name] };
       this.levels.push((this.bottom = new Level(model, about, seed, steering, options)));
@@ -91,7 +108,7 @@ export class Stream {
 
   /** Refuse a change that cannot be made, as the link of another page may have. */
   check(change) {
-    const { names, controls, keys, labels, quietest, loudest, take: { sampled }, levels: [top] } = this.about;
+    const { names, controls, keys, quietest, loudest, take: { sampled } } = this.about;
     const refuse = (words) => { throw new Error(words); };
     for (const [name, value] of Object.entries(change)) {
       if (!names.includes(name)) refuse(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
@@ -105,7 +122,7 @@ export class Stream {
     const { key, chords, jump, label } = change;
     if (chords) this.chordsOf(chords);
     if (jump !== undefined && !SEED.test(jump)) refuse(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
-    if (label && ![...labels, ...(top.labels?.names ?? [])].includes(label)) refuse(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
+    if (label) this.mixtureOf(label);
     if (key && !keys[key] && !keys[`C-${key}`]) refuse(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
   }
 
@@ -136,7 +153,7 @@ export class Stream {
     for (const [level, values] of this.fieldsOf(sampling)) Object.assign(this.sampling[level], values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
-    if (label !== undefined) this.label = label;
+    if (label !== undefined) this.mixture = this.mixtureOf(label);
     if (jump !== undefined) {
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
@@ -175,16 +192,17 @@ export class Stream {
 
   frames(level, seconds) { return Math.round((seconds * this.about.rate) / level.level); }
 
-  /** Cross-fade to the label of the section that is composed, where another one sounds. */
+  /** Cross-fade to the labels of the section that is composed, where others sound. */
   followLabel() {
     const { score, about: { cross_fade, beats_of_fade } } = this;
     const section = score?.section ?? 0;
-    const label = this.labelOf(section);
+    if (section === this.section && this.mixture === this.followed) return;
     const seconds = section === this.section ? cross_fade : (60 * beats_of_fade) / (score.steering.tempo || score.chosenTempo);
-    this.section = section;
-    if (label === this.sounding) return;
-    this.sounding = label;
-    for (const level of this.levels) if (level.labels) level.passToLabel(label, this.frames(level, seconds));
+    [this.section, this.followed] = [section, this.mixture];
+    const labels = this.labelsOf(section);
+    if (String(labels) === String(this.sounding)) return;
+    this.sounding = labels;
+    for (const level of this.levels) if (level.labels) level.passToLabel(labels, this.frames(level, seconds));
   }
 
   /** What would have come next fades out over the block after a change. make: from the chain too, where no hold is half way. */

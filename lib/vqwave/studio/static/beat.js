@@ -80,7 +80,7 @@ export class Beats {
     context.textBaseline = "bottom";
     for (const section of this.sections) {
       const at = x(section.second);
-      if (at > -200 * scale && at < width) write(context, nameOf(section), Math.max(at, 36 * scale) + 4 * scale, height - 16 * scale, scale);
+      if (at > -200 * scale && at < width) write(context, nameOf(section), Math.max(at, 36 * scale) + 4 * scale, height - 4 * scale, scale);
     }
   }
 }

@@ -11,11 +11,8 @@ const NONE = { removed: [], added: [], redrawn: [] };
 export class Edit {
   constructor(player) {
     Object.assign(this, { player, edits: NONE, bars: null, drag: null });
-    const on = (id, act) => byId(id).addEventListener("click", act);
-    on("edit", () => this.turn(!this.on));
-    on("bar-here", () => this.selectNext());
-    on("redraw", () => this.redraw());
-    on("loop", () => this.loop(!player.sound.loop));
+    const acts = { edit: () => this.turn(!this.on), "bar-here": () => this.selectNext(), redraw: () => this.redraw(), loop: () => this.loop(!player.sound.loop) };
+    for (const [id, act] of Object.entries(acts)) byId(id).addEventListener("click", act);
     player.picture.addEventListener("pointercancel", () => (this.drag = null));
     for (const kind of ["pointerdown", "pointermove", "pointerup"]) player.picture.addEventListener(kind, (event) => this.on && this[kind](event));
   }

@@ -2,14 +2,14 @@
 
 import { byId, element, inField } from "./dom.js";
 
-export const STEP = 5; // seconds of an arrow key
+const STEP = 5; // seconds of an arrow key
 const BUTTONS = { n: "die", s: "stop", j: "jump", h: "hold", c: "onward" };
 const KEYS = [
   ["Space", "play or pause"], ["N", "another piece"], ["S", "stop"], ["← →", `${STEP} seconds`],
   ["J", "go somewhere else"], ["H", "hold"], ["C", "continue from here"], ["Ctrl Z", "undo"],
 ];
 const BUSY = { // focused elements that use a key themselves
-  Arrow: "input, textarea, select, [role=slider], [role=tab]",
+  Arrow: "input, textarea, select, [role=application], [role=tab]",
   letter: "input[type=text], input[type=number], textarea, select",
 };
 
@@ -24,7 +24,7 @@ export function listen(player) {
     }
     if (byId("music").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     if (kind === "Space" ? inField(event) : target.closest?.(BUSY[kind])) return;
-    const step = { ArrowLeft: -STEP, ArrowRight: STEP }[key];
+    const step = { ArrowLeft: -STEP, ArrowRight: STEP, ...(target === player.wave && { Home: -Infinity, End: Infinity }) }[key];
     const button = byId(BUTTONS[key.toLowerCase()]);
     if (code === "Space") player.press();
     else if (step) player.move(step);

@@ -202,7 +202,7 @@ export function drawJoin(context, at, height) {
   for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
 }
 
-export function drawIdle(context, width, height, scale, seconds) {
+export function drawIdle(context, width, height, scale) {
   const back = context.createLinearGradient(0, 0, 0, height);
   back.addColorStop(0, ink()("idle-top"));
   back.addColorStop(1, ink()("idle-bottom"));
@@ -211,7 +211,7 @@ export function drawIdle(context, width, height, scale, seconds) {
   context.save();
   Object.assign(context, { globalCompositeOperation: light() ? "multiply" : "lighter", globalAlpha: 0.55, lineWidth: 1.6 * scale });
   WAVES.forEach((colour, i) => {
-    const y = (at) => height * (0.5 + Math.sin(Math.PI * at) ** 1.5 * 0.2 * (Math.sin(at * (5 + i * 1.3) + seconds * (0.22 + 0.05 * i) + i) + 0.5 * Math.sin(at * (13 - i) - seconds * 0.31 + 2 * i)) + (i - 3.5) * 0.035);
+    const y = (at) => height * (0.5 + Math.sin(Math.PI * at) ** 1.5 * 0.2 * (Math.sin(at * (5 + i * 1.3) + 1.2 * i) + 0.5 * Math.sin(at * (13 - i) + 2 * i)) + (i - 3.5) * 0.035);
     context.strokeStyle = colour;
     context.stroke(new Path2D(`M${Array.from({ length: 201 }, (_, k) => `${(k / 200) * width},${y(k / 200)}`).join("L")}`));
   });

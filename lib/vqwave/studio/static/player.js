@@ -4,7 +4,7 @@ import { Beats } from "./beat.js";
 import { SLIDE, alertIn, announce, byId, copy, element, film, keep, report, saveAs, seldom, time } from "./dom.js";
 import { Edit } from "./edit.js";
 import { History, changeOf, flat } from "./history.js";
-import { STEP, listen } from "./keys.js";
+import { listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, bars, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
@@ -13,29 +13,17 @@ import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
 const CHANGING = 1.5; // seconds more that a take is made ahead while the next one is prepared
 const [DRIFT, RENEW] = [0.02, 2]; // seconds that the studio may be wrong about the playhead, and after which it is told again
 const HOLD = 4; // seconds that "hold this" repeats
-const ROLES = ["the course of the piece", "its phrases", "its texture", "its grain"]; // what the levels decide, from the top of a chain to the bottom
 const PASSAGE = 10; // seconds before the playhead that "continue from here" continues
 const REMEMBERED = 5; // seconds after which the browser asks before it leaves the page
 
 const gainOf = (decibel) => 10 ** (decibel / 20);
 
-function role(chain, level) {
-  if (chain.length === 1) return "the whole of the piece";
-  return ROLES[Math.round((chain.indexOf(level) / (chain.length - 1)) * (ROLES.length - 1))];
-}
-
 export class Player {
   constructor(form, takes) {
     Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {}, preset: {} });
-    const on = (id, act) => byId(id)?.addEventListener("click", act);
-    on("play", () => this.press());
-    on("die", () => this.make({ seed: "", changes: "" }));
-    on("stop", () => this.stop());
-    on("save", () => this.save());
-    on("share", () => copy(address(this.record ?? this.take), byId("share")));
-    on("jump", () => this.jump());
-    on("hold", () => this.hold());
-    on("onward", () => this.goOn());
+    const acts = { play: () => this.press(), die: () => this.make({ seed: "", changes: "" }), stop: () => this.stop(), save: () => this.save(), jump: () => this.jump(), hold: () => this.hold(), onward: () => this.goOn(),
+      share: () => copy(address(this.record ?? this.take), byId("share")), full: () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage").requestFullscreen()) };
+    for (const [id, act] of Object.entries(acts)) byId(id)?.addEventListener("click", act);
     this.wave = byId("wave");
     this.picture = byId("picture");
     byId("volume").value = volume();
@@ -50,14 +38,7 @@ export class Player {
       byId(name).addEventListener("input", () => this.slide(name));
       byId(name).addEventListener("dblclick", () => this.use({ [name]: 0 }));
     }
-    on("full", () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage").requestFullscreen()));
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
-    this.wave.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -STEP, ArrowRight: STEP, Home: -Infinity, End: Infinity }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      this.move(step);
-    });
     listen(this);
     // The next action may correct what an error message is about.
     for (const kind of ["click", "change", "drop"]) byId("music").addEventListener(kind, () => alertIn(byId("alert"), ""), { capture: true });
@@ -72,10 +53,7 @@ export class Player {
     this.refresh();
   }
 
-  press() {
-    if (this.sound) this.toggle();
-    else this.make();
-  }
+  press() { return this.sound ? this.toggle() : this.make(); }
 
   /** Make a take from the form and `more`. The current take plays on until the new one can sound. A second call
    *  meanwhile does nothing; Stop cancels. begin: the sample from which a take is heard. */
@@ -86,7 +64,7 @@ export class Player {
       this.table = table;
       if (coming.signal.aborted) return;
       const long = settings.seconds === "endless" || Number(settings.seconds) > WHOLE;
-      const latency = long && !settings.changes && whole.level >= this.form.folder?.ending ? "live" : settings.latency;
+      const latency = long && !settings.changes && whole.level >= this.form.folder?.ending ? this.latency : settings.latency;
       const until = Math.round((1 + (settings.mode === "continue" ? Number(settings.prompt_seconds) : 0)) * this.form.rate);
       if (this.take?.local && this.state === "making") this.rest(await this.conclude(), "Stopped");
       const replaces = this.state === "making" ? this.take.id : "";
@@ -104,6 +82,12 @@ export class Player {
       this.table = await tables();
       await this.read(await ask(`studio/takes/${take.id}/edit`, { edits, ...(live && { until }) }, coming.signal), coming, { long: live, begin: () => sound.loop?.[1] ?? from, edited: take.id });
     });
+  }
+
+  /** Short blocks, so that a change is heard at once, unless this machine was too slow for those of the last take. */
+  get latency() {
+    if (this.speed) this.slow = this.speed < (this.slow ? 5 : 1.1);
+    return this.slow ? "page" : "live";
   }
 
   playAgain(id) {
@@ -225,14 +209,17 @@ export class Player {
     const lanes = take.levels.map(({ level, generated }, i) => {
       const [canvas, note] = [element("canvas", { role: "img", "aria-label": `The codes of level ${level} over time` }), element("span", { class: "note" })];
       canvas.style.height = `${this.codes[i].high(128)}px`;
-      return { canvas, note, root: element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {}, element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), note), canvas) };
+      return { canvas, note, root: element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {}, element("span", {}, element("b", {}, `${level}x`), generated ? null : " kept from the recording"), note), canvas) };
     });
     this.lanes = lanes;
     byId("lanes").replaceChildren(...lanes.map(({ root }) => root));
     byId("writing").hidden = !lanes.length;
     const [most] = take.levels.filter(({ generated }) => generated);
-    if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
+    if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music.${this.draws(most) ? ` “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).` : ""}`;
   }
+
+  /** Whether the codes of a level are drawn one after the other; a performer is never surprised. */
+  draws({ level }) { return this.take.sampled.temperature?.includes(`${level}x`); }
 
   block(about, payload) {
     const cut = cutter(payload);
@@ -264,13 +251,13 @@ export class Player {
   finish(record) {
     this.rest(record, "Finished");
     this.list(this, record);
-    this.refresh();
   }
 
   rest(record, ending) {
     Object.assign(this, { record, ending, state: "ended" });
     this.sound.finished = true;
     this.sound.tick();
+    this.refresh();
   }
 
   list({ sound, outline }, record) { this.takes.add({ ...record, outline: outline.bytes(64, sound.end) }, this.before); }
@@ -278,8 +265,7 @@ export class Player {
   /** End the making of the current take at the playhead, and list it. Returns its record, null where nothing was heard. */
   async conclude(listed = true) {
     const { control, take, sound, outline } = this;
-    this.control = null;
-    this.state = "stopping";
+    Object.assign(this, { control: null, state: "stopping" });
     try {
       const record = await answer(ask(`studio/takes/${take.id}/stop`, { sample: Math.ceil(sound.position) }));
       if (record) {
@@ -304,7 +290,6 @@ export class Player {
       if (!record) return this.reset();
       this.rest(record, "Stopped");
     } catch (error) { this.lose(inWords(error)); }
-    this.refresh();
   }
 
   /** The studio is gone or the take failed: the samples that arrived can still be heard and saved. */
@@ -328,12 +313,10 @@ export class Player {
     this.refresh();
   }
 
-  /** The browser leaves the page: end the take at the playhead and keep it. */
+  /** The browser leaves the page, which ends the take: the next page lists it. */
   leave() {
     if (!this.live || this.take.local || !this.sound.position) return;
     const { take, sound } = this;
-    const body = new Blob([JSON.stringify({ sample: Math.ceil(sound.position) })], { type: "application/json" });
-    navigator.sendBeacon(`studio/takes/${take.id}/stop`, body);
     this.takes.expect({ id: take.id, title: take.title, seed: take.seed, level: take.level, outline: this.outline.bytes(64, sound.position) });
   }
 
@@ -436,8 +419,7 @@ export class Player {
     play.setAttribute("aria-label", going ? "Pause" : "Play");
     play.classList.toggle("going", Boolean(going));
     play.setAttribute("aria-busy", String(this.busy));
-    byId("die").disabled = this.busy;
-    byId("make").disabled = this.busy;
+    byId("die").disabled = byId("make").disabled = this.busy;
     byId("stop").disabled = !sound && !this.coming;
     byId("save").hidden = !(this.live || this.state === "lost" || this.take?.local);
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
@@ -454,9 +436,7 @@ export class Player {
 
   get total() {
     const { take, sound } = this;
-    if (!sound) return 1;
-    if (sound.finished) return sound.end;
-    return take.samples ?? Math.max(sound.end, 30 * take.rate);
+    return !sound ? 1 : sound.finished ? sound.end : take.samples ?? Math.max(sound.end, 30 * take.rate);
   }
 
   draw() {
@@ -464,7 +444,10 @@ export class Player {
     if (!this.picture.clientWidth) return;
     this.level = Math.max(loudness(), (this.level ?? 0) * 0.88);
     byId("meter").style.setProperty("--level", this.level.toFixed(3));
-    if (!take || !sound) return this.idle();
+    if (!sound) {
+      if (this.dirty) drawIdle(...fitted(this.picture), fitted(this.wave));
+      return void (this.dirty = false);
+    }
     const moving = sound.playing && !sound.over;
     if (moving !== this.moving) {
       this.moving = moving;
@@ -493,7 +476,7 @@ export class Player {
     const [picture, seen, tall] = fitted(this.picture);
     const columns = seen / wide;
     const last = Math.max(sound.end, (this.score.at(-1)?.[0] ?? 0) * rate) / column;
-    const first = Math.max(0, Math.min(position / column - 0.6 * columns, Math.max(last, columns) - columns));
+    const first = Math.max(0, Math.min(position / column - 0.78 * columns, Math.max(last, columns) - columns));
     const left = Math.round(first * wide);
     const x = (samples) => Math.round((samples / column) * wide) - left;
     this.secondAt = (pixel) => (((pixel * scale + left) / wide) * column) / rate;
@@ -522,14 +505,7 @@ export class Player {
       write(picture, label, at + 6 * scale, (6 + 15 * row) * scale, scale);
       end = Math.max(end, at + picture.measureText(label).width + 12 * scale);
     }
-    this.drawTime(picture, seen, tall, scale, first, x);
     if (byId("writing").open) this.drawCodes(left, wide, x, position);
-  }
-
-  drawTime(context, seen, tall, scale, first, x) {
-    const { rate, column } = this.take;
-    context.textBaseline = "bottom";
-    for (let second = 2 * Math.ceil((first * column) / rate / 2); x(second * rate) < seen - 30 * scale; second += 2) if (x(second * rate) > 40 * scale) write(context, `${second} s`, x(second * rate) + 3 * scale, tall - 3 * scale, scale);
   }
 
   drawCodes(left, wide, x, position) {
@@ -540,7 +516,7 @@ export class Player {
       if (take.prompt) drawJoin(context, x(take.prompt), high);
       drawPlayhead(context, x(position), x(sound.end), high, false);
       const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
-      note.textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
+      note.textContent = bits === undefined || !this.draws(take.levels[i]) ? "" : `${bits.toFixed(1)} bits a frame`;
     });
   }
 
@@ -552,16 +528,6 @@ export class Player {
     this.dirty = true;
   }
 
-  idle() {
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const now = performance.now();
-    if (!this.dirty && (still || now - (this.drawn ?? 0) < 80)) return;
-    Object.assign(this, { dirty: false, drawn: now });
-    const [context, width, height, scale] = fitted(this.picture);
-    drawIdle(context, width, height, scale, still ? 3 : now / 1000);
-    fitted(this.wave);
-  }
-
   tell(position) {
     const { take, sound, state } = this;
     const [at, end] = [position / take.rate, sound.end / take.rate];
@@ -570,7 +536,8 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = this.edits.on ? "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars." : "Up is higher, a stronger colour is louder, and the line is what you hear now." + (this.score.length ? " Bold bars are composed notes, faint bars those that are heard, long lines the bars." : " Bars are notes.");
+    byId("hint").hidden = !this.edits.on;
+    byId("hint").textContent = "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars.";
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;

@@ -20,19 +20,28 @@ function article(station) {
   const sources = streams.map((stream) => element("source", { src: stream, type: KINDS[stream.split(".").pop()][1] }));
   const state = element("span", { role: "status" });
   const say = (words) => () => (state.textContent = words);
-  const begin = ({ target }) => {
-    pauseOthers(target);
+  const begin = () => {
+    for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
+    turn.textContent = "■";
+    turn.setAttribute("aria-label", `Stop ${name}`);
     say(" · starting …")();
-    announce(name, "VQWave radio");
+    announce(name, "VQWave radio", { play: () => audio.play(), pause: () => audio.pause() });
   };
+  const end = () => {
+    audio.load(); // leaves the station, so that Play does not begin with what is old
+    turn.textContent = "▶";
+    turn.setAttribute("aria-label", `Play ${name}`);
+    say("")();
+  };
+  const audio = element("audio", { preload: "none", onplay: begin, onwaiting: say(" · waiting for sound …"), onplaying: say(" · on air"), onpause: end }, ...sources);
+  sources.at(-1).addEventListener("error", say(" · the radio cannot be reached"));
+  const turn = button("▶", () => (audio.paused ? audio.play().catch(() => {}) : audio.pause()), { class: "round main", "aria-label": `Play ${name}` });
+  const volume = element("input", { type: "range", min: 0, max: 1, step: 0.01, value: 1, "aria-label": `Volume of ${name}`, oninput: () => (audio.volume = volume.value) });
   return element("article", { class: "station" },
-    element("h2", {}, name),
+    element("div", { class: "row" }, turn, element("h2", {}, name), volume), audio,
     element("p", { class: "faint" }, `${about} · `, element("span", { id: `listeners-${number}` }, audience(station)), state),
-    element("audio", { controls: true, preload: "none", "aria-label": name, onplay: begin, onwaiting: say(" · waiting for sound …"), onplaying: say(" · on air"), onpause: say("") }, ...sources),
-    ...streams.map((stream) => address(name, stream)));
+    element("details", {}, element("summary", {}, "Addresses for other players"), ...streams.map((stream) => address(name, stream))));
 }
-
-function pauseOthers(playing) { for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause(); }
 
 async function refresh() {
   if (!document.hidden) for (const station of await stations().catch(() => [])) byId(`listeners-${station.number}`).textContent = audience(station); // the players say that the radio is gone

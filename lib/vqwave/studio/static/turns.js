@@ -25,7 +25,7 @@ export function keyOptions() {
 class Pad {
   constructor(labels, send) {
     Object.assign(this, { send, x: 0.5, y: 0.5 });
-    const corner = (i) => element("select", { "aria-label": `Label of corner ${i + 1}`, onchange: () => this.move(this.x, this.y) }, ...["", ...labels].map((name) => element("option", { value: name, selected: name === (i < 2 ? labels[i] : "") }, name || "–")));
+    const corner = (i) => element("select", { "aria-label": `Label of corner ${i + 1}`, onchange: () => this.move(this.x, this.y) }, ...["", ...labels].map((name) => element("option", { value: name, selected: name === labels[Math.floor((i * labels.length) / 4)] }, name || "–")));
     this.corners = [0, 1, 2, 3].map(corner);
     this.dot = element("span", { class: "dot" });
     this.square = element("div", { class: "pad", tabindex: 0, role: "application", "aria-label": "Pad that blends the labels of its corners; the arrow keys move the point" }, this.dot);
@@ -63,7 +63,7 @@ export class Turns {
     });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
-    this.mutate = byId("turns").querySelector("[aria-label=Mutate]");
+    this.mutate = byId("turns").querySelector("[aria-label=Mutate]")?.closest(".turn");
     this.keys = NAMES.map((name, i) =>
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
@@ -75,7 +75,8 @@ export class Turns {
   group(one, rows) {
     const title = titleOf(one);
     const sliders = rows.map(([label, change]) => this.slider([title, label].filter(Boolean).join(" "), label, one, change));
-    return element("div", { class: "turn" }, element("p", {}, element("b", {}, title), ` ${one.unit ? `in ${one.unit}: ` : ""}${one.about}`), ...sliders);
+    const about = `${one.unit ? `in ${one.unit}: ` : ""}${one.about}`;
+    return element("div", { class: "turn", title: about }, element("p", {}, element("b", {}, title), one.score ? null : ` ${about}`), ...sliders);
   }
 
   slider(name, label, one, change) {
@@ -96,7 +97,7 @@ export class Turns {
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
-  begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {}, local }) {
+  begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {} }) {
     [this.first, this.touched, this.score] = [controls, 0, score];
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
@@ -107,17 +108,15 @@ export class Turns {
       byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
       this.shows.set("label", (value) => pick(this.labels, value));
     }
-    for (const group of this.sampled) group.remove();
+    for (const group of [...this.sampled, ...byId("turns").querySelectorAll(".surface")]) group.remove();
     this.inputs.splice(this.whole);
     const names = (one) => (sampled[one.name] ?? []).filter((level) => level !== "score" || one.name !== "top_p"); // a score without unlikely notes has none
     this.sampled = this.controls.filter((one) => names(one).length).map((one) =>
       this.group(one, names(one).map((level) => [level, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
-    if (score) this.sampled.push(...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form());
     byId("turns").append(...this.sampled);
-    if (score) this.tap(byId("turns").querySelector("[aria-label=Tempo]"));
-    if (score) this.sampled.push(this.moods(labels));
-    if (generated.length && labels.length > 1 && !local) this.sampled.push(new Pad(labels, (label) => this.player.steer({ label })).root);
-    byId("turns").prepend(...this.sampled.filter((one) => one.classList.contains("surface")));
+    if (generated.length && labels.length > 1) byId("turns").prepend(new Pad(labels, (label) => this.player.steer({ label })).root);
+    byId("front").replaceChildren(...(score ? [this.moods(labels), ...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form()] : []));
+    if (score) this.tap(byId("front").querySelector("[aria-label=Tempo]"));
     this.reset();
   }
 
@@ -125,7 +124,7 @@ export class Turns {
     const moods = Object.entries(this.player.form.about.moods).filter(([, { label }]) => !label || labels.includes(label));
     const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", "aria-label": `Mood: ${word}`, onclick: () => this.player.steer(change, word) }, word));
     this.inputs.push(...buttons);
-    return element("div", { class: "turn surface" }, element("p", {}, element("b", {}, "Mood")), element("div", { class: "buttons" }, ...buttons));
+    return element("div", { class: "buttons moods", role: "group", "aria-label": "Mood" }, element("b", {}, "Mood"), ...buttons);
   }
 
   /** Add a button beside the slider of the tempo, which four taps set. */
@@ -160,7 +159,7 @@ export class Turns {
     const chords = element("input", { type: "text", "aria-label": "Chords", value: this.first.chords ?? "", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again; the score follows them. Empty: none", onchange: () => this.player.steer({ chords: chords.value }, chords.value || "no chords") });
     this.inputs.push(key, chords, ...buttons);
     this.shows.set("key", (value) => pick(key, value)).set("chords", (value) => (chords.value = value));
-    return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("label", { class: "row" }, element("b", {}, "Chords"), chords), element("div", { class: "buttons" }, ...buttons));
+    return element("div", { class: "row" }, element("label", {}, element("b", {}, "Key "), key), element("label", {}, element("b", {}, "Chords "), chords), ...buttons);
   }
 
   showValues(values) { for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value); }
@@ -184,11 +183,11 @@ export class Turns {
     this.showFrozen(this.frozen);
   }
 
-  /** Mutate changes what is frozen, and nothing else. */
+  /** Mutate changes what is frozen, and nothing else: it is there while something is. */
   showFrozen(frozen) {
     this.frozen = frozen;
     byId("freeze").setAttribute("aria-pressed", String(frozen));
-    if (this.mutate) this.mutate.disabled = !(frozen && this.steerable);
+    if (this.mutate) this.mutate.hidden = !frozen;
   }
 
   freeze() {
