@@ -22,7 +22,7 @@ from .blocks import Block, fade_in
 from .controls import Steering
 from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
 from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
-from .level import BufferState, CodeBuffer, Level, LevelState, least_source
+from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .score import ScoreLevel, ScoreState, opening_score
 
@@ -203,8 +203,10 @@ class Chain:
         if size == SCORE:
             return ScoreLevel(generator, state, seed, steering, self.sample_rate, self.labels,
                               self._labels_of)
-        return Level(generator, self.buffers, state, seed, options.block, steering,
-                     least_source(generator.config, self.sample_rate, options.ahead),
+        least = LEAST_SOURCE
+        if (above := generator.config.source_level) and options.ahead is not None:
+            least = min(least, max(1, round(options.ahead * self.sample_rate / above)))
+        return Level(generator, self.buffers, state, seed, options.block, steering, least,
                      kept=round(options.past * self.sample_rate / size), sound=sound)
 
     def set_sampling(self, sampling: Mapping[str, Sampling]):

@@ -21,13 +21,6 @@ ENDLESS = 2**62
 """The end of an endless piece: a position that no stream reaches."""
 
 
-def least_source(config, sample_rate: int, ahead: float | None) -> int:
-    """The fewest source frames in one run of a generator's context model. ahead: see `Stream`."""
-    if ahead is None or not config.source_level:
-        return LEAST_SOURCE
-    return min(LEAST_SOURCE, max(1, round(ahead * sample_rate / config.source_level)))
-
-
 @dataclass(kw_only=True)
 class BufferState:
     """The codes of a buffer, int32 [batch, n, books], and the position of the first frame.

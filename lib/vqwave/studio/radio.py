@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 from . import web
 from .guard import HostGuard
-from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, Station, StationGroup
+from .stations import FORMATS, LISTENERS, PORT, Channel, Station, StationGroup
 
 LISTENER_STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
@@ -47,10 +47,7 @@ class Radio:
                                      headers={"Retry-After": "30"})
         headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
                    "x-accel-buffering": "no", "access-control-allow-origin": "*",
-                   "icy-name": f"VQWave {station.name}",
-                   "icy-br": str(BITRATE // 1000),
-                   "icy-description": station.title.replace("·", "-").encode(
-                       "ascii", "replace").decode()}
+                   "icy-name": f"VQWave {station.name}"}
         if request.method == "HEAD":
             return Response(headers=headers)
         return Broadcast(station.channels[kind], headers)

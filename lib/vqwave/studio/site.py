@@ -45,6 +45,7 @@ from ..play import (
 from ..play.sampling import levels_by_field
 from . import limits, pictures, web
 from .guard import HostGuard
+from .names import ADJECTIVES, NOUNS
 from .take import WILDEST, describe_level
 from .web import STATIC
 
@@ -205,8 +206,10 @@ class Site:
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
             "cross_fade": labels.CROSS_FADE, "beats_of_fade": labels.BEATS_OF_FADE,
             "quietest": controls.QUIETEST,
-            "loudest": controls.LOUDEST,
+            "loudest": controls.LOUDEST, "least_source": level.LEAST_SOURCE,
+            "ahead": LATENCY.ahead,
             "pitch_floor": pitches.FLOOR, "past": limits.PAST, "kept": self._kept(),
+            "words": (ADJECTIVES, NOUNS),
             "wildest": WILDEST,
             "take": about | self._take(music),
             "parts": bool(trained and trained.are_parts) and {
@@ -228,7 +231,7 @@ class Site:
     def _take(self, music) -> dict:
         """The data of every piece for the page's player; see `Take.header`."""
         return {
-            "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
+            "id": "piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer),
             "sampled": self.sampled,
             "bands": pictures.PICTURE_BANDS, "lowest": notes.LOWEST_MIDI,
@@ -255,8 +258,6 @@ class Site:
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "name": level_name(config.level), "level": config.level, "books": config.books,
-            "least_source": level.least_source(config, self.codec.config.sample_rate,
-                                               LATENCY.ahead),
             "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
             "nearest": config.core.NEAREST if config.core.performs else None,

@@ -54,11 +54,9 @@ class TakeList:
     def close(self):
         """End every take, and leave the partners."""
         with self._lock:
-            if not self._closed:
-                for partner in self.partners:
-                    partner.close()
-            self._closed = True
-            takes = list(self.by_id.values())
+            self._closed, takes = True, list(self.by_id.values())
+        for partner in self.partners:
+            partner.close()
         for take in takes:
             take.end(why="The studio has ended.")
 

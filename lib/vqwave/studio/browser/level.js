@@ -13,7 +13,7 @@ export class Level {
     Object.assign(this, { model, about, seed, steering, source, score, sampling, level: model.level, books: model.books });
     Object.assign(this, { first: 0, frames: [], bits: [], loop: null });
     this.perBlock = this.chunk = about.block / model.level;
-    this.group = source ? Math.ceil(model.least_source / source.perBlock) : 1; // blocks that share a run of the context model
+    this.group = source ? Math.ceil(Math.min(about.least_source, Math.max(1, Math.round((about.ahead * about.rate) / source.level))) / source.perBlock) : 1; // blocks that share a run of the context model
     if (model.labels) this.passToLabel(label, 0);
     this.previous = new Int32Array(this.books).fill(model.start);
     this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));

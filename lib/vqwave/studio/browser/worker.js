@@ -72,7 +72,9 @@ class Take {
   }
 
   async make(say) {
-    say({ take: { ...site.take, ...this.settings, link: this.link(), ramp: Math.round(site.ramp * site.rate) } });
+    const [name, [adjectives, nouns]] = [Number((167n * BigInt(this.settings.seed)) % 256n), site.words]; // `piece_name` in `studio/names.py`
+    const title = `${adjectives[name % 16]} ${nouns[name >> 4]}`;
+    say({ take: { ...site.take, ...this.settings, title, link: this.link(), ramp: Math.round(site.ramp * site.rate) } });
     for (;;) {
       const began = performance.now();
       const { audio, codes, bits, notes, form } = await (this.samples ? this.nextBlock() : this.firstBlock);

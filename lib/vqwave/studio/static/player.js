@@ -321,16 +321,14 @@ export class Player {
   }
 
   toggle() {
-    const { sound } = this;
-    sound[sound.paused || sound.over ? "resume" : "pause"]();
+    this.sound[this.sound.paused || this.sound.over ? "resume" : "pause"]();
     this.refresh();
   }
 
   move(seconds) { if (this.sound) this.seek(this.sound.position + seconds * this.take.rate); }
 
   seek(position) {
-    if (!this.sound) return;
-    this.sound.seek(position);
+    this.sound?.seek(position);
     this.dirty = true;
   }
 
