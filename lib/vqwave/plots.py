@@ -366,5 +366,4 @@ def _save(figure, path):
     with warnings.catch_warnings(), atomic_write(path) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font",
                                 category=UserWarning)
-        figure.savefig(file, format=kind,
-                       metadata={"Date" if kind == "svg" else "Software": None})
+        figure.savefig(file, format=kind, metadata={"Date" if kind == "svg" else "Software": None})

@@ -21,18 +21,18 @@ def trained(tmp_path, monkeypatch):
         save("weights", tag)
 
 
-def save(folder, tag, name=NAME, parts=PARTS):
+def save(folder, tag):
     weights.make_folder(folder)
     number = int(tag) if tag.isdigit() else 9
-    model = load_preset("tiny").models[name]
-    weights.save(folder, name, tag, {part: {"a": np.full(3, number, np.float32)} for part in parts},
+    model = load_preset("tiny").models[NAME]
+    weights.save(folder, NAME, tag, {part: {"a": np.full(3, number, np.float32)} for part in PARTS},
                  model, {"epoch": number, "step": number, "id": "mine"})
 
 
-def copy(tag, folder, name=NAME, parts=PARTS):
+def copy(tag, folder, parts=PARTS):
     for part in parts:
-        shutil.copy(f"weights/{name}_{part}_{tag}.weights.h5",
-                    weights.make_folder(folder) / f"{name}_{part}.weights.h5")
+        shutil.copy(f"weights/{NAME}_{part}_{tag}.weights.h5",
+                    weights.make_folder(folder) / f"{NAME}_{part}.weights.h5")
 
 
 @pytest.mark.parametrize("folder", ["final_weights", "weights", "elsewhere"])
@@ -51,13 +51,6 @@ def test_the_copied_files_of_an_epoch_are_a_set(trained, folder, occupied):
     assert copied.checksum == weights.find("weights", NAME, 10).checksum
     if occupied:
         assert weights.config_path(folder, NAME).read_bytes() == own
-
-
-def test_a_generator_is_copied_like_a_codec(trained):
-    name, parts = "generator_128", weights.WEIGHT_PARTS["generator"]
-    save("weights", "00010", name, parts)
-    copy("00010", "weights", name, parts)
-    assert weights.find("weights", name).record["epoch"] == 10
 
 
 def test_files_of_two_epochs_are_no_set(trained):

@@ -475,8 +475,7 @@ def _source_of_best(folder: Path, name: str) -> WeightSet | None:
     return None
 
 
-def find_trained(folder, name: str, preset: Preset,
-                 epoch: int | str | None = None) -> WeightSet:
+def find_trained(folder, name: str, preset: Preset, epoch: int | str | None = None) -> WeightSet:
     """`find` for a model of this preset. Raises `WeightsError` also if a part of the model is of
     another kind; for a missing model, with the command to train it.
     """

@@ -139,8 +139,7 @@ class WindowHashes:
     def __init__(self, codes: np.ndarray):
         frames = hash_frames(codes)
         powers, self.inverse = (np.cumprod(np.append(np.uint64(1), np.full(
-            len(frames), m, np.uint64))) for m in (
-                MULTIPLIER, pow(MULTIPLIER, -1, 1 << 64)))
+            len(frames), m, np.uint64))) for m in (MULTIPLIER, pow(MULTIPLIER, -1, 1 << 64)))
         terms = _join(frames, np.uint64(0)) * powers[:-1]
         self.sums = np.append(np.uint64(0), np.cumsum(terms))
 
