@@ -5,7 +5,7 @@ from prepared import data_folder
 from vqwave.data import scores
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats, transcription
-from vqwave.dsp.levels import levels_around
+from vqwave.dsp.metrics import levels_around
 from vqwave.generators import ScoreAbove
 from vqwave.generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.generators.score_above_layer import RollFeatures

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from ..dsp import beats, timing, transcription
-from ..dsp.levels import levels_around
+from ..dsp.metrics import levels_around
 from ..generators import ScoreAbove
 from ..generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 from ..io import audio, files, manifest

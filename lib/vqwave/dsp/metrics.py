@@ -1,4 +1,4 @@
-"""Metrics: the similarity of a copy to its original, and the usage of codes.
+"""Metrics: the similarity of a copy to its original, levels, and the usage of codes.
 
 Signals are float [samples] in [-1, 1], original first, both of equal length; memory does not grow
 with the length. Decibels stay within ±120, the values for equal and for unrelated signals. A signal
@@ -103,6 +103,24 @@ def rms_db(audio) -> float:
 def peak_db(audio) -> float:
     """The peak of float [samples] in dBFS, not less than -120."""
     return float(power_db(float(np.abs(audio).max()) ** 2))
+
+
+def levels_around(audio, sample_rate: int, times: np.ndarray, edges) -> np.ndarray:
+    """The mean power of each band of audio, float [samples], from halfway to the time before to
+    halfway to the next: float32 [times, bands], dBFS. times: seconds, sorted. edges: Hz.
+    """
+    n_fft, hop = 2048, 512
+    bands = np.digitize(np.fft.rfftfreq(n_fft, 1 / sample_rate), edges)
+    members = np.eye(len(edges) + 1)[bands]
+    # The squared magnitudes of a Hann window's spectrum sum to N · Σ hann² · the mean square / 2.
+    scale = 2 / (0.375 * n_fft**2)
+    powers = np.concatenate([block**2 @ members for block in magnitudes(audio, n_fft, hop)]) * scale
+    middles = (times[1:] + times[:-1]) / 2
+    ends = np.concatenate([2 * times[:1] - middles[:1], middles, 2 * times[-1:] - middles[-1:]])
+    total = np.concatenate([np.zeros((1, len(edges) + 1)), powers.cumsum(0)])
+    frames = np.clip(np.rint(ends * sample_rate / hop), 0, len(powers)).astype(int)
+    counts = np.maximum(np.diff(frames), 1)[:, None]
+    return power_db((total[frames[1:]] - total[frames[:-1]]) / counts).astype(np.float32)
 
 
 def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -> np.ndarray:
