@@ -10,6 +10,7 @@ import numpy as np
 
 from vqwave import cli, progress
 from vqwave.commands import arguments
+from vqwave.data import scores
 from vqwave.data.codes import variants
 from vqwave.dsp import beats, clarity
 from vqwave.errors import UserError
@@ -29,6 +30,7 @@ GRAIN_SECONDS, GRAIN_FADE = 2.0, 0.01
 COPIED = 512  # the level whose codes show copies
 PLANTED_SECONDS, PLANTED = 30.0, 4  # of a planted copy; how many training tracks have one
 ROW_SECONDS = 15.0  # of each sound to listen to; a generated one continues as much
+PIECE_SECONDS = 60.0  # of each piece to listen to
 SOUNDS = "docs/results/vqwave"
 EFFORT = benchmark.Effort(rounds=3, stream_rounds=2, starts=2, streams=(1,))
 OWN = {"windows with a beat": "beat", "notes a second": "notes", "return rate": "returns"}
@@ -174,15 +176,28 @@ def add_copies(corpus: Corpus, sides: dict[str, tuple[list, dict]], offsets: int
             "notes.".format(*found[0], *found[1]))
 
 
+def write_sound(corpus: Corpus, name: str, sound: np.ndarray, folder: Path) -> str:
+    """Write a sound, all at one loudness; returns its path in `folder`."""
+    path = f"{SOUNDS}/{name}.ogg"
+    with atomic_write(make_folder(folder / SOUNDS) / Path(path).name) as file:
+        file.write(encode_file(mastering.normalize(sound, corpus.rate), corpus.rate, "libopus",
+                               32000, frame_duration=20, vbr="on"))
+    return path
+
+
 def listen(corpus: Corpus, names: list[str], folder: Path) -> list[list[str]]:
-    """Write the sounds of each row, all at one loudness; returns the cells of the table."""
+    """Write the sounds of each row; returns the cells of the table."""
     count, rows = corpus.cut(round(ROW_SECONDS * corpus.rate)), []
     codec = corpus.music.codec(corpus.plan.depth)
     for seed, name in enumerate(names, 1):
         track = next((t for t in corpus.tracks if splits.is_named(t, [name])), None)
         if track is None or track.samples < 2 * count:
             raise UserError(f"--listen: {name} is no held-out track of {2 * ROW_SECONDS:.0f} s")
-        recording = corpus.samples(track, (track.samples - count) // 3, count)
+        first_sample = (track.samples - count) // 3
+        recording = corpus.samples(track, first_sample, count)
+        performed = corpus.music.generate(
+            level=corpus.plan.depth, samples=first_sample + count, seed=seed,
+            score=scores.of_track(corpus.data_dir, track), **AS_COMPOSED)[first_sample:]
         prompt = corpus.music.prompt(recording, level=corpus.plan.depth)
         with corpus.music.stream(level=corpus.plan.depth, samples=2 * count, seed=seed,
                                  begin=prompt, **AS_COMPOSED) as stream:
@@ -191,12 +206,9 @@ def listen(corpus: Corpus, names: list[str], folder: Path) -> list[list[str]]:
                      in stream.notes(0, 2 * count) if last > count]
         cells = [name.replace("_", " ").capitalize()]
         for kind, sound in (("recording", recording), ("codec", excerpts.decode(codec, recording)),
-                            ("generated", generated), ("tones", tones(notes, count, corpus.rate))):
-            path = f"{SOUNDS}/{name}_{kind}.ogg"
-            with atomic_write(make_folder(folder / SOUNDS) / Path(path).name) as file:
-                file.write(encode_file(mastering.normalize(sound, corpus.rate), corpus.rate,
-                                       "libopus", 32000, frame_duration=20, vbr="on"))
-            cells.append(f"[{kind}]({path})")
+                            ("performed", performed), ("generated", generated),
+                            ("tones", tones(notes, count, corpus.rate))):
+            cells.append(f"[{kind}]({write_sound(corpus, f'{name}_{kind}', sound, folder)})")
         rows.append(cells)
     return rows
 
@@ -257,10 +269,13 @@ def main(argv=None) -> int:
             values["returns"] = rates.get(f"return rate, {side}", 0.0)
         power = add_copies(corpus, sides, args.offsets)
         rows = listen(corpus, args.listen, args.output_dir)
+        short = corpus.cut(round(PIECE_SECONDS * corpus.rate))
+        pieces = [f"[{seed}]({write_sound(corpus, f'seed_{seed}', x[:short], args.output_dir)})"
+                  for seed, x in zip(args.seeds, sides["generated"][0], strict=True)]
     folders = [music.weight_set(names[music.chain.top]).folder
                for names in (music.chain.codecs, music.chain.generators)]
     text = page(corpus, argv, figures, [f"{side}, {sum(map(len, each)) / corpus.rate:.0f} s"
-                                        for side, each in sounds.items()], power, rows,
+                                        for side, each in sounds.items()], power, rows, pieces,
                 own_music(CHECKOUT / args.own), speed(music, folders))
     with atomic_write(args.output_dir / "RESULTS.md") as file:
         file.write(text.encode())
@@ -268,7 +283,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def page(corpus: Corpus, argv, figures, titles, power, rows, own, speeds) -> str:
+def page(corpus: Corpus, argv, figures, titles, power, rows, pieces, own, speeds) -> str:
     """The text of RESULTS.md."""
     good, bad = judge(figures["real"], figures["generated"])
     worse = judge(figures["real"], figures["codec"])[1]
@@ -290,10 +305,12 @@ def page(corpus: Corpus, argv, figures, titles, power, rows, own, speeds) -> str
         f"{'; '.join(worse) or 'nothing'}. **Measured** by programs, on {len(corpus.tracks)} "
         "tracks that trained no model; no listener has voted yet ([blind test](docs/evaluation.md"
         "#a-blind-test)).",
-        f"Listen: {ROW_SECONDS:.0f} s of held-out tracks, all at one loudness. What is generated "
-        "continues the recording; the tones play its score.",
-        tables.render(rows, ["track", "recording", "its codec", "generated in that style",
-                             "the same score as plain tones"]),
+        f"Listen: {ROW_SECONDS:.0f} s of held-out tracks, all at one loudness. The performer plays "
+        "the track's score in the sound of training tracks. What is generated continues the "
+        "recording; the tones play its score.",
+        tables.render(rows, ["track", "recording", "its codec", "its score, performed",
+                             "generated in that style", "the same score as plain tones"]),
+        f"The beginnings of composed pieces, by seed: {', '.join(pieces)}.",
         f"The table has the default chain, with seeds {', '.join(map(str, corpus.plan.seeds))}, as "
         f"composed. The *collage* is random grains of {GRAIN_SECONDS:.0f} s of the training "
         "tracks: no music, so a figure in which it equals recordings says little. "
