@@ -37,6 +37,7 @@ from vqwave.errors import UserError
 from vqwave.generators import GeneratorConfig
 from vqwave.io import audio, files, manifest, weights
 from vqwave.levels import Config, ConfigError, TrainingConfig, load_yaml, override
+from vqwave.levels.kinds import Kinds
 from vqwave.presets import load_preset
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -227,16 +228,20 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (src / "locked").chmod(0o700)
 
 
+def plain(hint):
+    """The first type of a union; of a field with kinds, the default kind."""
+    while typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        kinds = [x for x in typing.get_args(hint) if isinstance(x, Kinds)]
+        hint = kinds[0].configs[kinds[0].default] if kinds else typing.get_args(hint)[0]
+    return hint
+
+
 def leaves(kind, path=()):
     """(keys, type) of the values of a config class, of one class of each union; a list's first."""
     for name, field in kind.model_fields.items():
-        hint = field.annotation
-        while typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
-            hint = typing.get_args(hint)[0]
+        hint = plain(typing.Annotated[(field.annotation, None, *field.metadata)])
         if typing.get_origin(hint) is tuple:
-            inner = typing.get_args(hint)[0]
-            while typing.get_origin(inner) in (typing.Annotated, typing.Union, types.UnionType):
-                inner = typing.get_args(inner)[0]
+            inner = plain(typing.get_args(hint)[0])
             yield (*path, name), tuple
             if isinstance(inner, type) and issubclass(inner, Config):
                 yield from leaves(inner, (*path, name, 0))

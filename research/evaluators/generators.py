@@ -60,7 +60,8 @@ def measure_bits(corpus, weight_set) -> dict:
     bits = {"unigram": unigram_bits(train, counted, config.num_codes, config.books)}
     variants: dict[str, list[int] | None] = {"bits": None}
     if config.labels:
-        none, own = config.labels.none, [index_of(x.track.track, config.labels) for x in spans]
+        none = config.labels.unlabelled_index
+        own = [index_of(x.track.track, config.labels) for x in spans]
         variants |= {"unlabelled": [none] * len(spans),
                      "mislabelled": [i if i == none else (i + 1) % none for i in own]}
     generator = GeneratorEngine(weight_set, corpus.music.engine)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from vqwave.codecs import DilatedBlock, MultiresolutionBlock, ResNetBlock
+from vqwave.codecs import DilatedBlock
 from vqwave.codecs.blocks_layer import Conv, ResidualBlock, SubPixelUpsampling, gelu
+from vqwave.codecs.family.multiresolution import MultiresolutionBlock
 from vqwave.codecs.family.multiresolution_layer import MultiresolutionResidual
+from vqwave.codecs.family.resnet import ResNetBlock
 from vqwave.codecs.family.resnet_layer import ResNetResidual
 from vqwave.codecs.family.transposed_layer import TransposedUpsampling
 from vqwave.levels.kinds import layer_of

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vqwave.codecs import LogFrequencyFrontEnd, SpectrogramFrontEnd
+from vqwave.codecs import LogFrequencyFrontEnd
+from vqwave.codecs.family.spectrogram import SpectrogramFrontEnd
 from vqwave.codecs.spectrum_layer import ConstantQ, amplitude_of
 from vqwave.levels.kinds import layer_of
 

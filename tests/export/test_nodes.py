@@ -3,6 +3,7 @@ import numpy as np
 from vqwave.export.loops import LoopBuilder
 from vqwave.export.nodes import int8
 from vqwave.generators import GeneratorConfig
+from vqwave.generators.generator_layer import Generator
 from vqwave.play.engine import session
 
 UNITS, CODES, STEPS = 64, 16, 100
@@ -42,7 +43,10 @@ def test_int8_loops_draw_the_codes_of_exact_integers():
         h = sigmoid(o) * np.tanh(c)
         cumulated = np.exp(product(h, arrays["logits/kernel"])).cumsum()
         expected.append(int((cumulated <= u * cumulated[-1]).sum()))
-    loop = session(LoopBuilder(CONFIG, arrays, "loop_int8").model("test").SerializeToString())
+    core = Generator(CONFIG).core
+    for variable in core.weights:
+        variable.assign(arrays[variable.path])
+    loop = session(LoopBuilder(core, "loop_int8").model("test").SerializeToString())
     codes, *_ = loop.run(None, {
         "uniforms": uniforms, "previous": np.int32([[CODES]]),
         "inverse_temperature": np.array(1, np.float32), "h_0": np.zeros((1, UNITS), np.float32),

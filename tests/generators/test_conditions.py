@@ -37,7 +37,7 @@ def test_training_leaves_labels_out_of_whole_windows(embedding):
     many = np.repeat(labels((1, 1.0)), 2000, axis=0)
     vectors = np.asarray(embedding(many, training=True))
     assert (vectors == vectors[:, :1]).all()
-    dropped = (vectors[:, 0] == rows[LABELS.none]).all(-1)
+    dropped = (vectors[:, 0] == rows[LABELS.unlabelled_index]).all(-1)
     assert ((vectors[:, 0] == rows[1]).all(-1) ^ dropped).all()
     assert dropped.mean() == pytest.approx(LABELS.dropout, abs=0.05)
     np.testing.assert_array_equal(np.asarray(embedding(many, training=False))[:, 0], [rows[1]] * 2000)

@@ -1,4 +1,4 @@
-"""cores.py and attention.py against their definitions; export/test_bodies.py has their contract."""
+"""cores.py and attention.py against their definitions; export/test_step.py has their contract."""
 
 import keras
 import numpy as np

@@ -37,7 +37,7 @@ def test_labels_outside_the_vocabulary_are_unknown_or_none():
                            (("battle", "unknown", "waltz"), (1, 0, 1, 1))):
         vocabulary = Labels(names=names)
         assert tuple(labels.index_of(x, vocabulary) for x in (CALM, BATTLE, ALONE, other)) == numbers
-        assert vocabulary.none == len(names)
+        assert vocabulary.unlabelled_index == len(names)
 
 
 def test_parts_of_a_track_are_equally_long():
@@ -48,7 +48,7 @@ def test_parts_of_a_track_are_equally_long():
     vocabulary = Labels(of="part", names=names[1:])
     seconds = np.array([0, 22.9, 23.1, 45.9, 46.1, 68.9, 69.5])
     assert labels.indices_of(song, vocabulary, seconds).tolist() == [3, 3, 0, 0, 1, 1, 1]
-    assert labels.index_of(song, vocabulary) == vocabulary.none == 3
+    assert labels.index_of(song, vocabulary) == vocabulary.unlabelled_index == 3
     assert labels.indices_of(jingle, vocabulary, seconds[:2]).tolist() == [2, 2]
     assert vocabulary.groups == {"My song": [0, 1], "jingle": [2]} and vocabulary.tracks == [0, 0, 1]
     assert Labels(names=("a/b", "a/c")).groups == {"a/b": [0], "a/c": [1]}

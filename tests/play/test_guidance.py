@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 def given(played, steps, batch=1, label=1):
     """(context of 2·batch rows, uniforms, previous, state of 2·batch rows)."""
     config = played.config
-    numbers = np.repeat([label, config.labels.none], batch)
+    numbers = np.repeat([label, config.labels.unlabelled_index], batch)
     pairs = np.stack([numbers, np.full_like(numbers, WHOLE_SHARE)], -1)[:, None, None]
     inputs = {"label": np.broadcast_to(pairs, (2 * batch, steps, 1, 2))}
     if config.source:

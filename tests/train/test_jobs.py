@@ -73,7 +73,7 @@ def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
     job = GeneratorJob(before, folder, None)
     job.tracks = manifest.read(folder)
     data = DataConfig(split=Split(validation=["track 3"]), trim_silence=None)
-    job.complete(None, before, data, 0)
+    job.resolve_labels(None, before, data, 0)
     assert job.model.labels.names == ("track 0/01", "track 1/01", "track 2/01")
     model, source = Generator(job.model), Generator(before)
     take_labels(model, source)
@@ -82,7 +82,7 @@ def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
     np.testing.assert_array_equal(rows, earlier[[none, 1, none, none]])
     for ours, theirs in zip(model.core.get_weights(), source.core.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    job.complete(again, None, data, 0)
+    job.resolve_labels(again, None, data, 0)
     assert job.model.labels.names == ("track 0/01",), "a run that goes on keeps its names"
 
 

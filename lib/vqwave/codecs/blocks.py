@@ -3,23 +3,23 @@
 from typing import Literal
 
 from ..levels.fields import KernelSize
-from .parts import CodecPart
+from .parts import BlockPart, BottleneckPart, UpsamplingPart
 
 
-class DilatedBlock(CodecPart):
+class DilatedBlock(BlockPart):
     """Residual blocks of dilated convolutions, as in SEANet."""
 
     kind: Literal["dilated"] = "dilated"
     kernel_size: KernelSize = 3
 
 
-class SubPixel(CodecPart):
+class SubPixel(UpsamplingPart):
     """A convolution folded into time."""
 
     kind: Literal["sub_pixel"] = "sub_pixel"
 
 
-class NoBottleneck(CodecPart):
+class NoBottleneck(BottleneckPart):
     """No bottleneck: only convolutions."""
 
     kind: Literal["none"] = "none"

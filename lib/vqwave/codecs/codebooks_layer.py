@@ -106,8 +106,8 @@ class VectorQuantizer(Quantizer):
     `revival_threshold` times the mean count is replaced by a random latent of the batch, with its
     vector, count and total (Jukebox). The gradient is straight-through. Inference changes nothing.
 
-    Metrics: usage, perplexity, and closeness, 1 − (mean square distance of the latents from their
-    codes) / (variance of the latents).
+    Metrics: usage, perplexity, and explained_variance, 1 − (mean square distance of the latents
+    from their codes) / (variance of the latents).
     """
 
     def __init__(self, config: CodebookConfig, seed: int = 0, **kwargs):
@@ -133,7 +133,7 @@ class VectorQuantizer(Quantizer):
     def new_metrics(self) -> dict[str, keras.metrics.Metric]:
         return {"usage": Usage(self.num_codes, name="usage"),
                 "perplexity": Perplexity(self.num_codes, name="perplexity"),
-                "closeness": keras.metrics.Mean(name="closeness")}
+                "explained_variance": keras.metrics.Mean(name="explained_variance")}
 
     def use_loaded_codebooks(self):
         """Give all codes the same count: a fair share of one batch."""
@@ -174,11 +174,11 @@ class VectorQuantizer(Quantizer):
             self._follow(started, candidates, *self._share_with_neighbours(count, total))
         error = (latents - ops.stop_gradient(quantized)) ** 2
         variance = ops.mean((flat - ops.mean(flat, axis=0)) ** 2)
-        closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
+        explained = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
         commitment = self.config.commitment * ops.mean(error * window_mask[:, None, None])
         return Quantized(latents + ops.stop_gradient(quantized - latents),
                          ops.reshape(codes, (*shape[:2], 1)), [commitment],
-                         {"usage": count, "perplexity": count, "closeness": closeness})
+                         {"usage": count, "perplexity": count, "explained_variance": explained})
 
     def _draw_rows(self, frames, window_mask):
         """For each code, the row of a random latent in the masked windows: int32 [num_codes]."""

@@ -1,7 +1,7 @@
 """The codec of one level."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -14,32 +14,27 @@ from ..levels.fields import (
     Fraction,
     Name,
     Positive,
-    default_kind,
     replace,
 )
+from ..levels.kinds import Kinds, import_kinds
 from .adversary import AdversaryConfig
 from .blocks import DilatedBlock, NoBottleneck, SubPixel
-from .encoders import BandedEncoder, MirrorEncoder
-from .family.energy import EnergyBottleneck
-from .family.multiresolution import MultiresolutionBlock
-from .family.planes import PlaneEncoder, SingleLevelHierarchy, TopDownHierarchy
-from .family.resnet import ResNetBlock
-from .family.spectrogram import GriffinLimHead, SpectrogramFrontEnd, SpectrogramHead
-from .family.tones import TonesHead
-from .family.transposed import Transposed
-from .front_ends import LogFrequencyFrontEnd, WaveformFrontEnd
-from .heads import SourceFilterHead, WaveformHead
+from .encoders import MirrorEncoder
+from .family.planes import SingleLevelHierarchy
+from .front_ends import WaveformFrontEnd
+from .heads import HeadPart, WaveformHead
 from .labels import Labels
 from .losses import LossConfig
-from .parts import CodecPart
-from .quantizers import (
-    BandedQuantizer,
-    EMAQuantizer,
-    GainShapeQuantizer,
-    GaussianQuantizer,
-    ResidualQuantizer,
-    SOMQuantizer,
+from .parts import (
+    BlockPart,
+    BottleneckPart,
+    CodecPart,
+    EncoderPart,
+    FrontEndPart,
+    HierarchyPart,
+    UpsamplingPart,
 )
+from .quantizers import EMAQuantizer, QuantizerConfig
 
 PERIOD = 1 << 20
 """Samples after which a decoder's tones repeat. Positions are counted modulo this."""
@@ -55,23 +50,15 @@ class Stage(Config):
     dilations: Dilations = (1, 3)
 
 
-AnyFrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,
-                        Field(discriminator="kind"), default_kind("waveform")]
-AnyEncoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
-                       default_kind("mirror")]
-AnyHierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
-                         default_kind("single_level")]
-AnyBlock = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
-                     default_kind("dilated")]
-AnyUpsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
-                          default_kind("sub_pixel")]
-AnyBottleneck = Annotated[NoBottleneck | EnergyBottleneck, Field(discriminator="kind"),
-                          default_kind("none")]
-AnyQuantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
-                         | GaussianQuantizer | GainShapeQuantizer,
-                         Field(discriminator="kind"), default_kind("ema")]
-AnyHead = Annotated[WaveformHead | TonesHead | SourceFilterHead | SpectrogramHead
-                    | GriffinLimHead, Field(discriminator="kind"), default_kind("waveform")]
+import_kinds(__package__)
+AnyFrontEnd = Annotated[Any, Kinds(FrontEndPart, "waveform")]
+AnyEncoder = Annotated[Any, Kinds(EncoderPart, "mirror")]
+AnyHierarchy = Annotated[Any, Kinds(HierarchyPart, "single_level")]
+AnyBlock = Annotated[Any, Kinds(BlockPart, "dilated")]
+AnyUpsampling = Annotated[Any, Kinds(UpsamplingPart, "sub_pixel")]
+AnyBottleneck = Annotated[Any, Kinds(BottleneckPart, "none")]
+AnyQuantizer = Annotated[Any, Kinds(QuantizerConfig, "ema")]
+AnyHead = Annotated[Any, Kinds(HeadPart, "waveform")]
 
 
 class CodecConfig(Config):

@@ -110,7 +110,7 @@ class Codec(keras.Model):
         self.quantizer_metrics = self.quantizer.new_metrics()
 
     @property
-    def newest_is_best(self) -> bool:
+    def select_last(self) -> bool:
         """Whether the newest weights count as the best. The validation loss prefers dull decoders
         to adversarially trained decoders.
         """

@@ -3,16 +3,16 @@
 from typing import Literal
 
 from ..levels.fields import Dilations, Positive, Whole
-from .parts import CodecPart
+from .parts import EncoderPart
 
 
-class MirrorEncoder(CodecPart):
+class MirrorEncoder(EncoderPart):
     """The decoder's stages in reverse order: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
 
 
-class BandedEncoder(CodecPart):
+class BandedEncoder(EncoderPart):
     """A network for each band of a log-frequency spectrum, with `overlap` more bins on either side.
     units: features of a band. dilations: of the residual convolutions over time.
     """

@@ -7,10 +7,10 @@ import pydantic
 from pydantic import Field
 
 from ..levels.fields import Positive, Real
-from .parts import CodecPart
+from .parts import FrontEndPart
 
 
-class WaveformFrontEnd(CodecPart):
+class WaveformFrontEnd(FrontEndPart):
     """The encoder's input is the samples."""
 
     kind: Literal["waveform"] = "waveform"
@@ -24,7 +24,7 @@ LOWEST_TONE = 27.5
 """The lowest quarter tone of the grid in Hz: A0."""
 
 
-class LogFrequencyFrontEnd(CodecPart):
+class LogFrequencyFrontEnd(FrontEndPart):
     """The encoder's input is a constant-Q spectrum with a frame every `hop` samples, which replaces
     the encoder's stages up to that hop. lowest: Hz of the first quarter tone, octaves of
     `LOWEST_TONE`. floor: dB of full scale below which the encoder hears silence. slices: the parts

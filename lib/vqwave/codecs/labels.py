@@ -50,7 +50,7 @@ class Labels(ConditionConfig):
         return view.labels(start, count)
 
     @property
-    def none(self) -> int:
+    def unlabelled_index(self) -> int:
         """The index that means "no label"."""
         return len(self.names)
 

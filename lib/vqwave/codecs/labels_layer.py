@@ -13,7 +13,7 @@ class LabelEmbedding(layers.Layer):
     """Labels int32 [batch, T, n, 2], each (index, share · `WHOLE_SHARE`) -> Σ share · vector,
     float32 [batch, T, channels].
 
-    In training, a share `dropout` of the windows gets the label `none`, the last index, for
+    In training, a share `dropout` of the windows gets the index `unlabelled_index`, for
     classifier-free guidance (Ho and Salimans 2022, algorithm 1).
     """
 
@@ -24,7 +24,7 @@ class LabelEmbedding(layers.Layer):
 
     def build(self, shape):
         self.embeddings = self.add_weight(
-            name="embeddings", shape=(self.config.none + 1, self.config.channels),
+            name="embeddings", shape=(self.config.unlabelled_index + 1, self.config.channels),
             initializer=keras.initializers.RandomNormal(stddev=1.0))
 
     def call(self, labels, training=False):
@@ -32,7 +32,7 @@ class LabelEmbedding(layers.Layer):
         if training and self.config.dropout:
             window = (ops.shape(labels)[0], 1, 1)
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
-            numbers = ops.where(dropped, self.config.none, numbers)
+            numbers = ops.where(dropped, self.config.unlabelled_index, numbers)
         vectors = ops.take(self.embeddings, numbers, axis=0)
         return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / WHOLE_SHARE), axis=-2)
 

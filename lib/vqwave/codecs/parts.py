@@ -23,3 +23,27 @@ class CodecPart(Config):
 
     def check(self, codec: Any):
         """Raises `ValueError` if the other parts of the `CodecConfig` do not fit this part."""
+
+
+class FrontEndPart(CodecPart):
+    """What the encoder sees of the audio. hop: samples per step of the encoder's input."""
+
+
+class EncoderPart(CodecPart):
+    """An encoder, with its decoder."""
+
+
+class HierarchyPart(CodecPart):
+    """The levels of latents. bottom: the stage of the finer level, if there are two."""
+
+
+class BlockPart(CodecPart):
+    """The residual blocks of a stage."""
+
+
+class UpsamplingPart(CodecPart):
+    """The up-sampling between two stages."""
+
+
+class BottleneckPart(CodecPart):
+    """Layers between the stages and the codes."""

@@ -1,5 +1,5 @@
 """Exports trained Keras weights as ONNX graphs, cached by checksum. Encoder, decoder and context
-are converted from Keras; a generator's core becomes a loop of `loops.py`.
+are converted by tf2onnx; a generator's core becomes a loop of `loops.py`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
 listeners: list[Callable[[], None]] = []
 """Called before each graph is built, see `listen`."""
 _models: dict[str, Any] = {}
-"""The last Keras model, by checksum, because a codec has several graphs."""
+"""The last Keras model, by checksum, because a model has several graphs."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -61,14 +61,9 @@ def build(weight_set, kind: str) -> bytes:
     try:
         from onnx import helper
 
-        if kind.startswith("loop"):
-            config = weight_set.config
-            graph = LoopBuilder(config, weight_set.load("generator"), kind).model(EXPORTER)
-            metadata = {key: getattr(config, key) for key in GENERATOR_METADATA}
-        else:
-            # TensorFlow and tf2onnx write warnings.
-            with warnings.catch_warnings(action="ignore"), stderr.mute(unless_error=True):
-                graph, metadata = _keras_part(weight_set, kind)
+        # TensorFlow and tf2onnx write warnings.
+        with warnings.catch_warnings(action="ignore"), stderr.mute(unless_error=True):
+            graph, metadata = _graph(weight_set, kind)
     except ImportError as e:
         raise UserError(f"{weight_set.name}: exporting its {kind} graph needs Keras, TensorFlow "
                         f"and tf2onnx: {e}") from e
@@ -76,20 +71,26 @@ def build(weight_set, kind: str) -> bytes:
     return graph.SerializeToString()
 
 
-def _keras_part(weight_set, kind: str):
-    """(the graph, its metadata)."""
-    stderr.import_keras()
-    config = weight_set.config
-    if kind == "context":
+def _keras_model(weight_set):
+    """The `Codec` or the `Generator` with trained weights; the last one is kept."""
+    if weight_set.checksum not in _models:
+        stderr.import_keras()
+        from ..codecs.codec_layer import load_codec
         from ..generators.generator_layer import load_generator
 
-        return (keras_graph(load_generator(weight_set).context_model(), "context"),
-                {key: getattr(config, key) for key in GENERATOR_METADATA})
-    from ..codecs.codec_layer import load_codec
+        load = load_codec if isinstance(weight_set.config, CodecConfig) else load_generator
+        _models.clear()
+        _models[weight_set.checksum] = load(weight_set)
+    return _models[weight_set.checksum]
 
-    codec = _models.get(weight_set.checksum) or load_codec(weight_set)
-    _models.clear()
-    _models[weight_set.checksum] = codec
+
+def _graph(weight_set, kind: str):
+    """(the graph, its metadata)."""
+    config, codec = weight_set.config, _keras_model(weight_set)
+    if not isinstance(config, CodecConfig):
+        graph = (keras_graph(codec.context_model(), "context") if kind == "context"
+                 else LoopBuilder(codec.core, kind).model(EXPORTER))
+        return graph, {key: getattr(config, key) for key in GENERATOR_METADATA}
     model, outputs = getattr(codec, f"{kind}_model")(), ["codes" if "encode" in kind else "samples"]
     frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}

@@ -1,11 +1,12 @@
-"""A generator's core and its sampling as one ONNX loop, built with numpy and onnx only. Sampling
-equals `sampler.keep_likeliest` and `sampler.pick`. Weights are float32 or int8.
+"""A generator's core and its sampling as one ONNX loop. Sampling equals `keep_likeliest` and `pick`
+of `sampler_layer.py`. Weights are float32 or int8.
 """
+
+from typing import Any
 
 import numpy as np
 
 from ..generators.generator import GeneratorConfig
-from .bodies import BODIES
 from .nodes import BOOL, FLOAT, INT32, INT64, Nodes, tensors
 
 OPSET = 18
@@ -15,7 +16,7 @@ MANY_STREAMS = 8
 
 def precision(config: GeneratorConfig, engine: str) -> str:
     """The number format of a generator's weights in its loops."""
-    return "int8" if engine == "onnx" and BODIES[config.core.kind].int8 else "float32"
+    return "int8" if engine == "onnx" and config.core.int8 else "float32"
 
 
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
@@ -51,19 +52,24 @@ class LoopBuilder:
     is [1, B]. The codes have an axis of books before them where all books are drawn together.
 
     Args:
-        arrays: the generator's weights by the paths of the Keras variables.
+        core: a `cores_layer.Core` with its weights, whose `step` becomes the nodes of `body`.
         kind: one of `loop_kinds`.
     """
 
-    def __init__(self, config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str):
+    def __init__(self, core, kind: str):
+        from .step import Walk  # which needs Keras
+
         form, precision = kind.rsplit("_", 1)
-        self.config, self.books = config, config.books
+        self.core, self.config, self.books = core, core.config, core.config.books
         self.guided, self.many = form == "loop_guided", form == "loop_many"
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
-        self.core = BODIES[config.core.kind](config, arrays, precision, self.main, self.body)
-        self.together = self.core.together
-        self.code_axis = 3 if self.together else 2
+        self.walk = Walk(self.body, precision)
+        self.codes: list[Any] = []
+        self.logits: list[Any] = []
+        self._trace()
+        self.parallel = self.core.jacobi or self._of_all_books() is not None
+        self.code_axis = 3 if self.parallel else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
         self.rows = "R" if self.guided else "B"
 
@@ -79,36 +85,74 @@ class LoopBuilder:
             ir_version=9, producer_name="vqwave", producer_version=producer,
         )
 
+    def _trace(self):
+        """Take `step` of the core for symbolic tensors: logits, codes to be drawn, next states."""
+        import keras
+
+        def bind(name: str, shape, dtype: str = "float32"):
+            tensor = keras.Input(shape, dtype=dtype)
+            self.walk.bind(tensor, name)
+            return tensor
+
+        def draw(book, logits):
+            self.logits.append(logits)
+            self.codes.append(keras.Input((), dtype="int32"))
+            return self.codes[-1]
+
+        config, context = self.config, None
+        previous = bind(self._for_all_rows("body_previous"), (self.books,), "int32")
+        if self.books == 1:
+            self.walk.without_books.add(id(previous))
+        if config.context_channels:
+            context = bind("body_context", (config.context_channels,))
+        state = [bind(f"body_{name}", shape) for name, shape in config.states.items()]
+        if self.core.jacobi:
+            self.features, self.next_states = self.core.advance(previous, state)
+            return
+        options = ({"uniforms": bind(self._for_all_rows("body_uniforms"), (self.books,))}
+                   if config.core.performs else {})
+        _, self.next_states = self.core.step(previous, context, state, draw, **options)
+
+    def _of_all_books(self):
+        """The tensor [B, books, codes] whose parts are the logits of the books, if there is one:
+        then all books are drawn together.
+        """
+        operations = [logits._keras_history for logits in self.logits]
+        if self.books == 1 or {type(x.operation).__name__ for x in operations} != {"GetItem"}:
+            return None
+        calls = [x.operation._inbound_nodes[x.node_index].arguments.args for x in operations]
+        keys = [(slice(None), book) for book in range(self.books)]
+        same = len({id(tensor) for tensor, _ in calls}) == 1
+        return calls[0][0] if same and [key for _, key in calls] == keys else None
+
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order: (name of the frame, name of its log_probs)."""
         body, uniforms = self.body, "body_uniforms"
-        if self.together:
+        if self.parallel:
             uniforms = body("Unsqueeze", uniforms, [3])
         uniforms = self._by_book(body, uniforms, axis=2, keep=True)
         if self.full:
             forced = self._by_book(body, "body_forced", axis=2)
             biases = self._by_book(self.main, self.main("Mul", "bias", "inverse_temperature"), 0)
-        self.core.uniforms = self._for_all_rows("body_uniforms")
-        features = self.core.features(self._for_all_rows("body_previous"), "body_context")
         inputs = [uniforms, *([forced, biases] if self.full else [])]
-        if self.core.in_passes:
-            return self._passes(features, *(x[0] for x in inputs))
-        codes, rows, all_logits = [], [], []
-        for book in range(1 if self.together else self.books):
-            logits, code = self._sample(book, features, rows, *(x[book] for x in inputs))
+        if self.core.jacobi:
+            return self._passes(*(x[0] for x in inputs))
+        codes, all_logits = [], []
+        for book, logits in enumerate([self._of_all_books()] if self.parallel else self.logits):
+            logits, code = self._sample(book, logits, *(x[book] for x in inputs))
             codes.append(code)
             all_logits.append(logits)
-            rows.append(self._for_all_rows(code))
+            self.walk.bind(self.codes[book], self._for_all_rows(code))
         log_probs = [*map(self._log_prob, all_logits, codes)] if self.full else []
         if len(codes) == 1:
             return codes[0], "".join(log_probs)
         frame = body("Concat", *(body("Unsqueeze", code, [2]) for code in codes), axis=2)
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
-    def _sample(self, book: int, features: str, drawn: list[str], uniform: str, forced: str = "",
+    def _sample(self, book: int, tensor, uniform: str, forced: str = "",
                 bias: str = "") -> tuple[str, str]:
-        """(logits, code) of a book, or of all books at once. drawn: see `Body.logits`."""
-        logits = self.core.logits(book, features, drawn)
+        """(logits, code) of a book, or of all books at once. tensor: its symbolic logits."""
+        logits = self.walk.scaled(tensor, "inverse_temperature", self.main)
         if self.guided:
             logits = self._guide(book, logits)
         if not self.full:
@@ -116,7 +160,7 @@ class LoopBuilder:
         logits = self._filter(self.body("Add", logits, bias))
         return logits, self._force(forced, self._draw(uniform, logits))
 
-    def _passes(self, features: str, *inputs: str) -> tuple[str, str]:
+    def _passes(self, *inputs: str) -> tuple[str, str]:
         """Draw the books of a frame in a few passes: (frame, log_probs). inputs: as of `_sample`.
 
         A pass draws all books at once, as if the codes of the pass before were those of the lower
@@ -125,14 +169,19 @@ class LoopBuilder:
         drawing one book after another gives. When a pass changes nothing, all books have them. The
         first pass assumes that the notes of the frame before keep sounding.
         """
+        import keras
         from onnx import helper
 
         outer = self.body
+        for tensor in (*self.features, *self.next_states):
+            self.walk(tensor)  # before the passes, which would do it again
+        given = keras.Input((self.books,), dtype="int32")
+        self.walk.bind(given, self._for_all_rows("pass_codes"))
         sounding = outer("Greater", "body_previous", np.array(0, np.int32))
         assumed = outer("Cast", sounding, to=INT32)
         # Until the graph of a pass is complete, its nodes are added to it.
-        self.body = self.core.body = body = Nodes("pass_")
-        logits, codes = self._sample(0, features, [self._for_all_rows("pass_codes")], *inputs)
+        self.body = self.walk.nodes = body = Nodes("pass_")
+        logits, codes = self._sample(0, self.core.frame_logits(self.features, given), *inputs)
         changed = body("Not", body("Equal", codes, "pass_codes"))
         any_changed = body("ReduceMax", body("Cast", changed, to=INT32), keepdims=0)
         goes_on = body("Cast", any_changed, to=BOOL)
@@ -143,7 +192,7 @@ class LoopBuilder:
                      "pass_codes": (INT32, shape)}),
             tensors({goes_on: (BOOL, []), codes: (INT32, shape),
                      logits: (FLOAT, [*shape, self.config.num_codes])}), body.constants)
-        self.body = self.core.body = outer
+        self.body = self.walk.nodes = outer
         outer.node("Loop", np.array(self.books), "", assumed, outputs=["body_codes", "body_logits"],
                    body=step)
         if not self.full:
@@ -159,7 +208,7 @@ class LoopBuilder:
         """x, if one book is drawn or all are drawn together; otherwise the part of each book. keep:
         the part keeps the axis of books.
         """
-        if self.books == 1 or self.together:
+        if self.books == 1 or self.parallel:
             return [x]
         return [nodes("Gather", x, [book] if keep else book, axis=axis)
                 for book in range(self.books)]
@@ -194,14 +243,14 @@ class LoopBuilder:
         body, axis = self.body, self.code_axis
         index = body("Unsqueeze", code, [axis])
         log_prob = body("GatherElements", body("LogSoftmax", logits, axis=-1), index, axis=axis)
-        return body("Squeeze", log_prob, [3]) if self.together else log_prob
+        return body("Squeeze", log_prob, [3]) if self.parallel else log_prob
 
     def _filter(self, logits: str) -> str:
         """`sampler_layer.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")
-        shape = [1, "B", *[self.books] * self.together, self.config.num_codes]
+        shape = [1, "B", *[self.books] * self.parallel, self.config.num_codes]
         some_k = main("Greater", "top_k", 0)
         some_p = main("Less", "top_p", np.array(1, np.float32))
         branches = {name: helper.make_graph(nodes.nodes, name, [],
@@ -243,14 +292,16 @@ class LoopBuilder:
             scanned["forced"] = frames
             outputs[log_probs] = FLOAT, [1, "B", books]
 
-        def step_states(end: str) -> dict:
-            return {f"body_{s}{end}": (FLOAT, [1, self.rows, *x]) for s, x in states.items()}
+        def step_states(names) -> dict:
+            return {name: (FLOAT, [1, self.rows, *x])
+                    for name, x in zip(names, states.values(), strict=True)}
 
+        next_states = step_states([self.walk(x) for x in self.next_states])
         step = helper.make_graph(
             self.body.nodes, "step",
-            tensors({"body_previous": frames} | step_states("")
+            tensors({"body_previous": frames} | step_states([f"body_{s}" for s in states])
                     | {f"body_{name}": x for name, x in scanned.items()}),
-            tensors({frame: frames} | step_states("_out") | outputs), self.body.constants)
+            tensors({frame: frames} | next_states | outputs), self.body.constants)
         previous = main("Squeeze", "previous", [1]) if books == 1 else "previous"
         sequences = [main("Squeeze", x, [2]) if books == 1 and x == "forced" else x
                      for x in scanned]

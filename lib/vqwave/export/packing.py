@@ -16,7 +16,7 @@ from ..io import weights
 from ..io.files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
 from ..levels.chain import ChainConfig
 from ..levels.fields import load_yaml, replace, to_dict
-from .export import TRANSPOSED, build, graph_name, kinds, unpack
+from . import export
 
 _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26, "lc": 0, "lp": 2}
 """Graphs are mostly float32, four bytes each."""
@@ -39,11 +39,11 @@ def pack(codecs, generators) -> Path:
     with (atomic_write(path) as file, lzma.open(file, "w", filters=[_XZ]) as packed,
           tarfile.open(fileobj=packed, mode="w") as archive):
         for weight_set in weight_sets:
-            for kind in kinds(weight_set, "onnx"):
-                graph, places = _transpose(build(weight_set, kind))
+            for kind in export.kinds(weight_set, "onnx"):
+                graph, places = _transpose(export.build(weight_set, kind))
                 # Without a time, so that equal graphs give equal files.
-                entry = tarfile.TarInfo(graph_name(weight_set, kind))
-                entry.size, entry.pax_headers = len(graph), {TRANSPOSED: json.dumps(places)}
+                entry = tarfile.TarInfo(export.graph_name(weight_set, kind))
+                entry.size, entry.pax_headers = len(graph), {export.TRANSPOSED: json.dumps(places)}
                 archive.addfile(entry, io.BytesIO(graph))
     for weight_set in weight_sets:
         values = load_yaml(weight_set.yaml)
@@ -79,8 +79,8 @@ def fill_wheel(folder, source=CHECKOUT):
     weights.save_chain(make_folder(target), chain)
     archive = weights.graphs_path(generators)
     for each in weight_sets:
-        needed = {graph_name(each, kind) for kind in kinds(each, "onnx")}
-        if not needed <= unpack(each).keys():
+        needed = {export.graph_name(each, kind) for kind in export.kinds(each, "onnx")}
+        if not needed <= export.unpack(each).keys():
             raise UserError(f"{archive}: has no graphs of {each.name}; vqwave export --archive "
                             f"writes it again")
         for path in (each.yaml, *map(each.files.get, ("codebook", "corpus"))):

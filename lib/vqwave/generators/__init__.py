@@ -7,3 +7,4 @@ only neighbouring systems use. This package offers the configs.
 from .cores import *
 from .generator import *
 from .performer import *
+from .score_above import *

@@ -28,6 +28,7 @@ class RollCore(CoreConfig):
 
     kind: Literal["roll"] = "roll"
     learns: ClassVar[Literal["codes", "scores"]] = "scores"
+    int8: ClassVar[bool] = False  # the network is small
     units: Positive = 48
     head_dim: Positive = 48
     below: Positive = 24
@@ -79,15 +80,6 @@ PREVIOUS_WEIGHT, SOUNDING_WEIGHT = 0.5, 0.15
 """The weights of the previous step's strikes and of sounding notes in the comparison of steps.
 Strikes have weight 1.
 """
-
-
-def loudness_table() -> np.ndarray:
-    """For each code: whether the semitone sounds, whether it is struck, and the loudness of a
-    strike, above 0 to 1: float32 [codes, 3].
-    """
-    codes = np.arange(STRUCK + LOUDNESSES)
-    strengths = np.maximum(codes - SOUNDING, 0) / LOUDNESSES
-    return np.stack([codes > SILENT, codes >= STRUCK, strengths], axis=1).astype("float32")
 
 
 def impossible(books: int) -> np.ndarray:

@@ -28,6 +28,8 @@ class RollStack(Core):
     codes of the semitones below. The last books are the bands of attacks.
     """
 
+    jacobi = True
+
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(config, **kwargs)
         core = config.core
@@ -50,13 +52,11 @@ class RollStack(Core):
     def call(self, previous, context=None, current=None, training=False):
         """Teacher-forced logits float32 [batch, T, books, codes]; see `Core.call`."""
         before = ops.where(previous == self.config.start_token, composer.SILENT, previous)
-        sounds = ops.cast(before > composer.SILENT, "float32")
-        mask = possible(sounds)
+        mask = possible(flags_of(before)[0])
         if training and self.config.core.input_dropout:
             numbers = keras.random.uniform(ops.shape(before), seed=self.seeds)
             before = ops.where(numbers < self.config.core.input_dropout, composer.SILENT, before)
-            sounds = ops.cast(before > composer.SILENT, "float32")
-        struck, strengths = (ops.take(composer.loudness_table()[:, k], before) for k in (1, 2))
+        sounds, struck, strengths = flags_of(before)
         batch, steps, books = ops.shape(previous)
         ages = ops.arange(steps)[:, None] - ops.arange(steps)[None]
         inside = (ages >= 0) & (ages < self.config.core.memory)
@@ -81,10 +81,30 @@ class RollStack(Core):
         x = self.dropout(ops.reshape(x, (-1, books, units)), training=training)
         features = self.state(x + gelu(self.mix(x)))
         features = ops.reshape(features, (-1, steps, books, self.config.core.head_dim))
-        lower = lower_codes(current, self.config.core.below)
-        hidden = gelu(features + self.across(ops.cast(lower, features.dtype)))
-        logits = self.draws(self.dropout(hidden, training=training))
-        return logits + mask
+        return self.frame_logits((features, mask), current, training)
+
+    def frame_logits(self, features, codes, training=False):
+        """The logits of all books of a frame, float32 [..., books, codes].
+
+        features: (of each semitone [..., books, head_dim], the mask). codes: int32 [..., books],
+        the frame, of which the logits of a book depend on the books below.
+        """
+        x, mask = features
+        hidden = gelu(x + self._from_lower(codes, x))
+        return self.draws(self.dropout(hidden, training=training)) + mask
+
+    def _from_lower(self, codes, x):
+        """What each semitone takes from lower ones of its step, of the shape of x [..., books, c]:
+        a convolution over `flags_of` the next `below` semitones, and a product with a quarter of
+        the sums of all lower ones.
+        """
+        below, books = self.config.core.below, self.config.books
+        kernel = ops.cast(ops.convert_to_tensor(self.across.kernel), x.dtype)
+        flags = ops.cast(ops.stack(flags_of(codes), axis=-1), x.dtype)
+        flags = ops.pad(ops.reshape(flags, (-1, books, 3))[:, :-1], [[0, 0], [below, 0], [0, 0]])
+        near = ops.conv(flags, ops.reshape(kernel[:-3], (below, 3, -1)), padding="valid")
+        counts = ops.cumsum(flags, axis=1)[:, below - 1 :]
+        return ops.reshape(near + ops.matmul(counts, 0.25 * kernel[-3:]), ops.shape(x))
 
     def _matches(self, struck, strengths, sounds, ages):
         """The strikes that followed the most similar earlier steps: (strikes and their loudness
@@ -112,12 +132,21 @@ class RollStack(Core):
 
     def step(self, previous, context, state, draw):
         """One step, for sampling; see `Core.step`."""
+        features, state = self.advance(previous, state)
+        codes = [ops.zeros_like(previous[:, 0])] * self.config.books
+        for k in range(self.config.books):
+            logits = self.frame_logits(features, ops.stack(codes, axis=-1))
+            codes[k] = draw(k, logits[:, k])
+        return ops.stack(codes, axis=-1), state
+
+    def advance(self, previous, state):
+        """The features of a step for `frame_logits`, and the new state; see `Core.step`."""
         past, h, c, count = state
         core, books = self.config.core, self.config.books
-        previous = ops.where(previous == self.config.start_token, composer.SILENT, previous)
+        previous = ops.where(ops.equal(previous, self.config.start_token), composer.SILENT,
+                             previous)
         past = ops.concatenate([past[:, 1:], ops.cast(previous, "float32")[:, None]], axis=1)
-        table, codes = composer.loudness_table(), ops.cast(past, "int32")
-        sounds, struck, strengths = (ops.take(table[:, k], codes) for k in range(3))
+        sounds, struck, strengths = flags_of(past)
         weights = self.weights_of_past[:, ::-1].copy()
         rates, loudness = (ops.unstack(ops.matmul(weights, x), axis=1) for x in (struck, strengths))
         x = struck + composer.PREVIOUS_WEIGHT * _later(struck) + composer.SOUNDING_WEIGHT * sounds
@@ -145,18 +174,20 @@ class RollStack(Core):
         flat, (h, c) = self.lstm.cell(ops.reshape(x, (-1, core.units)),
                                       [ops.reshape(s, (-1, core.units)) for s in (h, c)])
         x = ops.reshape(flat, ops.shape(x))
-        features = self.state(x + gelu(self.mix(x)))
-        codes: list = []
-        masks = possible(sounds[:, -1])
-        for k in range(books):
-            lower = ops.stack(codes, axis=-1) if codes else ops.zeros_like(previous[:, :0])
-            lower = lower_codes(ops.pad(lower, [[0, 0], [0, books - k]]), core.below)[:, k]
-            hidden = gelu(features[:, k] + self.across(ops.cast(lower, features.dtype)))
-            codes.append(draw(k, self.draws(hidden) + masks[:, k]))
+        features = self.state(x + gelu(self.mix(x))), possible(sounds[:, -1])
         count = (count + 1) % composer.STEPS_PER_BEAT
         shape = (-1, books, core.units)
-        return ops.stack(codes, axis=-1), [past, ops.reshape(h, shape), ops.reshape(c, shape),
-                                           count]
+        return features, [past, ops.reshape(h, shape), ops.reshape(c, shape), count]
+
+
+def flags_of(codes):
+    """For each code: whether the semitone sounds, whether it is struck, and the loudness of a
+    strike, above 0 to 1: float32, of the shape of `codes` each.
+    """
+    codes = ops.cast(codes, "float32")
+    return (ops.cast(codes > composer.SILENT, "float32"),
+            ops.cast(codes > composer.SOUNDING, "float32"),
+            ops.relu(codes - composer.SOUNDING) / composer.LOUDNESSES)
 
 
 def _later(x):
@@ -168,8 +199,8 @@ def possible(sounds):
     """The mask of the logits [..., books, codes]: only a sounding semitone may keep sounding."""
     sustained = ops.one_hot(composer.SOUNDING, composer.STRUCK + composer.LOUDNESSES,
                             dtype="float32")
-    return (composer.impossible(sounds.shape[-1])
-            + composer.IMPOSSIBLE * (1 - sounds)[..., None] * sustained)
+    return (composer.IMPOSSIBLE * (1 - sounds)[..., None] * sustained
+            + composer.impossible(sounds.shape[-1]))
 
 
 def join_planes(own: list, rates: list, loudness: list, follow, alike, phase):
@@ -181,30 +212,14 @@ def join_planes(own: list, rates: list, loudness: list, follow, alike, phase):
     """
     books = rates[0].shape[-1]
     classes = composer.pitch_classes(books)
-    densities = [ops.broadcast_to(ops.log1p(ops.sum(rate, axis=-1, keepdims=True)),
-                                  ops.shape(rate)) for rate in rates]
+    zeros = ops.zeros_like(rates[0])
+    densities = [zeros + ops.log1p(ops.sum(rate, axis=-1, keepdims=True)) for rate in rates]
     of_class = [ops.matmul(rate, classes) for rate in (rates[0], rates[-1])]
-    height = ops.zeros_like(rates[0]) + (np.arange(books, dtype="float32") / books - 0.5)
+    height = zeros + (np.arange(books, dtype="float32") / books - 0.5)
     attacks = own[0][..., books - composer.BANDS :]
-    shared = ops.concatenate([alike, attacks, phase], axis=-1)[..., None, :]
-    shared = ops.broadcast_to(shared, (*ops.shape(rates[0]), shared.shape[-1]))
-    which = np.eye(books, dtype="float32")[:, books - composer.BANDS :]
-    which = ops.broadcast_to(which, (*ops.shape(rates[0]), composer.BANDS))
+    shared = zeros[..., None] + ops.concatenate([alike, attacks, phase], axis=-1)[..., None, :]
+    which = zeros[..., None] + np.eye(books, dtype="float32")[:, books - composer.BANDS :]
     each = ops.stack([*own, *rates, *loudness, *densities, *of_class, height], axis=-1)
     each = ops.concatenate([each, which], axis=-1)
     strikes = follow[..., : alike.shape[-1]]
     return ops.concatenate([each, follow, strikes * alike[..., None, :], shared], axis=-1)
-
-
-def lower_codes(codes, below: int):
-    """The inputs of each semitone from lower semitones of the same step: codes int [..., books] ->
-    float32 [..., books, 3·below + 3]. For each of the next `below` lower semitones, nearest last:
-    its row of `composer.loudness_table`. Then a quarter of the sums of all lower ones.
-    """
-    flags = ops.take(composer.loudness_table(), ops.cast(codes, "int32"), axis=0)
-    ahead = [[0, 0]] * (len(flags.shape) - 2)
-    books = flags.shape[-2]
-    padded = ops.pad(flags, [*ahead, [below, 0], [0, 0]])
-    near = ops.concatenate([padded[..., k : k + books, :] for k in range(below)], axis=-1)
-    counts = ops.pad(ops.cumsum(flags, axis=-2), [*ahead, [1, 0], [0, 0]])[..., :-1, :]
-    return ops.concatenate([near, 0.25 * counts], axis=-1)

@@ -28,6 +28,8 @@ class CoreConfig(Config):
 
     performs: ClassVar[bool] = False
     """Whether frames depend on the conditions only, see `FramesCore`."""
+    int8: ClassVar[bool] = True
+    """Whether engine `onnx` plays the core with int8 weights, for speed."""
 
     def check(self, generator: Any):
         """Raises `ValueError` if the rest of the `GeneratorConfig` does not fit this core."""

@@ -1,5 +1,5 @@
 """What every core offers: P(frame_t | frame_<t, conditions). The shapes of the states are in the
-config. The same step in ONNX is in `export/bodies.py`.
+config. `export/step.py` turns `step` into a graph of ONNX.
 """
 
 from typing import ClassVar
@@ -15,8 +15,17 @@ from .losses_layer import code_compile_options
 
 
 class Core(keras.Model):
-    """The interface of a core, made with the generator's config."""
+    """The interface of a core, made with the generator's config.
 
+    `step` is exported as it stands. So it uses the layers and operations that `export/step.py`
+    converts: `ops.equal` instead of ==, and `ops.shape` only for a `reshape`. If it draws
+    `logits[:, k]` of one tensor for each book k, all books are drawn together.
+    """
+
+    jacobi: ClassVar[bool] = False
+    """Whether the books of a frame are drawn in passes (`LoopBuilder._passes`), with the methods
+    advance(previous, state) -> (features, the new state) and frame_logits(features, codes).
+    """
     compile_options = staticmethod(code_compile_options)
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -56,7 +65,7 @@ class Core(keras.Model):
 
 class StackCore(Core):
     """The base class of most cores: embedded frames and context -> a stack of layers -> the books
-    of a frame, see `code_heads.py`.
+    of a frame, see `code_heads_layer.py`.
 
     A subclass implements:
         build_stack(width): make and build the layers for inputs of this width, and return the width
@@ -99,7 +108,7 @@ class StackCore(Core):
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)
-        if self.config.core.input_dropout:
+        if training and self.config.core.input_dropout:
             books = ops.reshape(x, (*ops.shape(x)[:-1], self.config.books, -1))
             x = ops.reshape(self.input_dropout(books, training=training), ops.shape(x))
         return x if context is None else ops.concatenate([x, ops.cast(context, x.dtype)], axis=-1)
@@ -110,8 +119,7 @@ class StackCore(Core):
         return ops.stack(list(logits), axis=-2)
 
     def step(self, previous, context, state, draw):
-        x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
-        x, state = self.advance(x, state)
+        x, state = self.advance(self._join(previous, context), state)
         codes: list = []
         heads = self.codebook_heads.logits(x, lambda k, logits: codes[k])
         for k, logits in enumerate(heads):

@@ -1,12 +1,13 @@
 """Generators: sampling, and the model of one level's frames."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
 from ..codecs.codec import CodecConfig
 from ..codecs.labels import Labels
+from ..levels.conditions import ConditionConfig
 from ..levels.fields import (
     BookCount,
     CodeCount,
@@ -17,25 +18,19 @@ from ..levels.fields import (
     Real,
     Weight,
     Whole,
-    default_kind,
     replace,
     short,
     validate,
 )
+from ..levels.kinds import Kinds, import_kinds
 from .codes_above import CodesAbove
-from .composer import RollCore
-from .family.pixelcnn import PixelCNNCore
-from .family.transformer import TransformerCore
-from .family.wavenet import WaveNetCore
+from .cores import CoreConfig
 from .lstm import LSTMCore
-from .performer import FramesCore
-from .score_above import ScoreAbove
 from .sound_above import SoundAbove
 
-AnyCondition = Annotated[CodesAbove | SoundAbove | Labels | ScoreAbove, Field(discriminator="kind"),
-                         default_kind("codes")]
-AnyCore = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,
-                    Field(discriminator="kind"), default_kind("lstm")]
+import_kinds(__package__)
+AnyCondition = Annotated[Any, Kinds(ConditionConfig, "codes")]
+AnyCore = Annotated[Any, Kinds(CoreConfig, "lstm")]
 MOST_GUIDANCE = 10.0
 
 

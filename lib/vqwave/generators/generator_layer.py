@@ -94,7 +94,7 @@ class Generator(keras.Model):
         return {name: value for name, value in results.items() if name not in self.term_metrics}
 
     @property
-    def newest_is_best(self) -> bool:
+    def select_last(self) -> bool:
         """Whether the newest weights count as the best. The validation loss does not measure what
         the labels of parts have learned, and prefers a mean to a performance.
         """
@@ -122,7 +122,7 @@ def load_generator(weight_set: weights.WeightSet) -> Generator:
 def take_weights(model: Generator, weight_set: weights.WeightSet):
     """Load trained weights into a model of the same shapes. A model with labels also takes weights
     without labels; the labels then have no effect until they are trained. New labels start with the
-    vector of `none`.
+    vector of no label.
     """
     labels, known = model.config.labels, weight_set.config.labels
     if labels and (known is None or known.names != labels.names):
@@ -142,7 +142,7 @@ def take_labels(model: Generator, other: Generator):
     """Copy the weights of a model that differs only in the names of its labels."""
     old, new = other.config.labels, model.config.labels
     numbers = {name: i for i, name in enumerate(old.names)}
-    rows = [numbers.get(name, old.none) for name in (*new.names, None)]
+    rows = [numbers.get(name, old.unlabelled_index) for name in (*new.names, None)]
     for name, condition in other.conditions.items():
         arrays = condition.get_weights()
         model.conditions[name].set_weights([arrays[0][rows]] if name == new.input else arrays)

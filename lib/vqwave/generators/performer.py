@@ -35,6 +35,7 @@ class FramesCore(CoreConfig):
 
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
+    int8: ClassVar[bool] = False  # a chain would gain 2 to 4 % of speed
     SLOWEST: ClassVar[float] = 256.0
     NEAREST: ClassVar[float] = 1e6
     """The inverse temperature at which the nearest code plays."""

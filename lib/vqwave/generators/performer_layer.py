@@ -42,6 +42,9 @@ class NearestCodes(layers.Layer):
         squares = ops.sum(vectors**2, axis=-1, keepdims=True)
         return weight * (2 * products - squares - ops.sum(self.codebook**2, axis=-1))
 
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.codebook.shape[1])
+
 
 @layer_for(FramesCore)
 class FramesStack(Core):

@@ -72,29 +72,31 @@ def indices_of(track: Track, labels: Labels, seconds: np.ndarray) -> np.ndarray:
     if not labels.are_parts:
         return np.full(len(seconds), index_of(track, labels), np.int32)
     numbers = {name: i for i, name in enumerate(labels.names)}
-    parts = np.array([numbers.get(name, labels.none) for name in parts_of(track)], np.int32)
+    parts = np.array([numbers.get(name, labels.unlabelled_index) for name in parts_of(track)],
+                     np.int32)
     return parts[(seconds / track.seconds * len(parts)).astype(int).clip(0, len(parts) - 1)]
 
 
 def index_of(track: Track, labels: Labels) -> int:
     """The index of a track's label in the vocabulary; of parts, the first. Without a known label:
-    that of `UNLABELLED`, or `labels.none` if the vocabulary does not have it.
+    that of `UNLABELLED`, or `unlabelled_index` if the vocabulary does not have it.
     """
     if labels.are_parts:
         return int(indices_of(track, labels, np.zeros(1))[0])
     numbers = {name: i for i, name in enumerate(labels.names)}
     return numbers.get(label_of(track, labels.of) or UNLABELLED,
-                       numbers.get(UNLABELLED, labels.none))
+                       numbers.get(UNLABELLED, labels.unlabelled_index))
 
 
 def known_label(track: Track, labels: Labels | None) -> str | None:
     """The name of the label that is a model's input for a track; None for no label."""
     number = None if labels is None else index_of(track, labels)
-    return None if number is None or number == labels.none else labels.names[number]
+    return None if number is None or number == labels.unlabelled_index else labels.names[number]
 
 
 def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
     """The number of tracks of each label; last, if any, of tracks without a label, under ""."""
     numbers = Counter(index_of(track, labels) for track in tracks)
     counts = {name: numbers[i] for i, name in enumerate(labels.names)}
-    return counts | ({"": numbers[labels.none]} if numbers[labels.none] else {})
+    unlabelled = numbers[labels.unlabelled_index]
+    return counts | ({"": unlabelled} if unlabelled else {})

@@ -1,7 +1,7 @@
 """Engines: one object for each model, with the same interface for every backend, in numpy.
 
 `onnx-float32` samples with float32 weights. `onnx` does, too, except that the weights of cores with
-large matrices are int8 (`onnx.body.Body.int8`). Both use ONNX Runtime, and need no TensorFlow once
+large matrices are int8 (`CoreConfig.int8`). Both use ONNX Runtime, and need no TensorFlow once
 their graphs are cached. `keras` is the reference, and runs on GPUs.
 """
 

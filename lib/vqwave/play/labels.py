@@ -64,7 +64,7 @@ def _read_piece(label, labels: Labels) -> np.ndarray:
         shares[:-1] = _spread(labels, range(len(labels.names)))
         return shares
     if label is None or label == "" or label == {}:
-        shares[labels.none] = 1
+        shares[labels.unlabelled_index] = 1
         return shares
     if not isinstance(label, str | Mapping):
         raise UserError(f"label is {label!r}; it must be one of {first_names(known)}, or a "
@@ -90,7 +90,7 @@ def name_of(shares: np.ndarray, labels: Labels) -> str:
         if np.allclose(shares, read_labels(name, labels, 1)[0]):
             return name
     number = int(shares.argmax())
-    is_part = number != labels.none and np.isclose(shares[number], 1)
+    is_part = number != labels.unlabelled_index and np.isclose(shares[number], 1)
     return labels.names[number].rpartition("/")[0] if is_part else ""
 
 
@@ -187,5 +187,5 @@ class Mixture:
 def without(pairs: np.ndarray, labels: Labels) -> np.ndarray:
     """The same pairs (see `Mixture.pairs`) with "no label" as the only label."""
     none = np.zeros_like(pairs)
-    none[..., 0], none[..., 0, 1] = labels.none, WHOLE_SHARE
+    none[..., 0], none[..., 0, 1] = labels.unlabelled_index, WHOLE_SHARE
     return none

@@ -28,14 +28,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     It also stops the run. A non-finite loss is an error that names the step. The run ends after
     `patience` epochs without a better validation loss, and at its deadline. After SIGTERM or Ctrl-C
-    to any process of the group, it ends with the current step or validation. keep: the number of
-    numbered sets that stay, besides the best; None keeps all. ends: see `Deadline`.
+    to any process of the group, it ends with the current step or validation. keep_last: the number
+    of numbered sets that stay, besides the best; None keeps all. ends: see `Deadline`.
     """
 
-    def __init__(self, folder, record: RunRecord, keep: int | None = None,
+    def __init__(self, folder, record: RunRecord, keep_last: int | None = None,
                  group: devices.DeviceGroup = devices.ALONE, ends: float = math.inf):
         super().__init__()
-        self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
+        self.folder, self.record, self.group = Path(folder), record, group
+        self.keep_last = keep_last
         self.deadline = Deadline(ends, record.scheduled_steps, group)
         self.state = RunState(folder, record.name)
         self.signal = 0
@@ -105,7 +106,7 @@ class Checkpoint(keras.callbacks.Callback):
                             f"weights on disk are from an earlier epoch")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
-        if record.best is None or loss < record.best or self.model.newest_is_best:
+        if record.best is None or loss < record.best or self.model.select_last:
             record.best, record.best_epoch, record.waited = loss, number, 0
             self._save_set("best", values)
         else:
@@ -140,11 +141,11 @@ class Checkpoint(keras.callbacks.Callback):
         """Remove old epochs, except the best one, from which `best` can be restored. newest: the
         epoch that was saved now; later ones are of a run that began again at an earlier epoch.
         """
-        if self.keep is None or not self.group.first:
+        if self.keep_last is None or not self.group.first:
             return
         name = self.record.name
         epochs = [epoch for epoch in weights.epochs(self.folder, name) if epoch <= newest]
-        for epoch in epochs[: -self.keep]:
+        for epoch in epochs[: -self.keep_last]:
             if epoch != self.record.best_epoch:
                 tag = weights.epoch_tag(epoch)
                 # The YAML file first: files that no YAML file names are no set.

@@ -44,7 +44,7 @@ class Job:
         """Read the manifest. Raises `UserError` if the model cannot train on the data."""
         self.tracks = manifest.read(self.data_dir)
 
-    def complete(self, saved: CodecConfig | GeneratorConfig | None,
+    def resolve_labels(self, saved: CodecConfig | GeneratorConfig | None,
                  source: CodecConfig | GeneratorConfig | None,
                  data: DataConfig, seed: int):
         """Fill in the names of the labels: those of the run that continues, or of the initial

@@ -113,7 +113,7 @@ class BaseModels:
         """The labels of a generator of the chain; None if it has no labels."""
         return self.set_of(generator).config.labels
 
-    def adopt(self, chain: ChainConfig, folder, amount: CorpusSize):
+    def adopt(self, chain: ChainConfig, folder, size: CorpusSize):
         """Copy the models of `chain` that are missing in `folder`, and write the preset that tunes
         them.
         """
@@ -123,7 +123,7 @@ class BaseModels:
             if not weights.tags(folder, name):
                 weights.copy_as_best(weight_set, folder)
         path = Path(folder) / PRESET_FILE
-        models = {name: _tuned(weight_set, amount) for name, weight_set in sets.items()}
+        models = {name: _tuned(weight_set, size) for name, weight_set in sets.items()}
         if path.exists():
             # A training that has begun keeps its settings, but levels may have been added.
             before = load_yaml(path)
@@ -136,7 +136,7 @@ class BaseModels:
         write_yaml(path, values)
 
 
-def _tuned(weight_set: weights.WeightSet, amount: CorpusSize) -> dict:
+def _tuned(weight_set: weights.WeightSet, size: CorpusSize) -> dict:
     """A model for a preset, with settings for this amount of music."""
     model = to_dict(weight_set.config)
     kind = model.pop("kind")
@@ -150,7 +150,7 @@ def _tuned(weight_set: weights.WeightSet, amount: CorpusSize) -> dict:
                     "learning_rate": min(CODEC_RATE, training["learning_rate"])}
     else:
         changes |= {"passes": PASSES, "patience": PATIENCE}
-        if amount.small:
+        if size.small:
             changes |= {"passes": SMALL_PASSES, "patience": SMALL_PATIENCE,
                         "learning_rate": min(SMALL_RATE, training["learning_rate"]),
                         "transpose": max(TRANSPOSE, training["transpose"]),

@@ -137,7 +137,7 @@ class TrainingPlan:
         those of an origin's unsuitable codecs, or else the one that learns performances. Tuning
         made the decoders of suitable codecs worse.
         """
-        chain, decoders = self.chain, [self.performed] if self.performed else []
+        chain, decoders = self.chain, [self.codec_of_performer] if self.codec_of_performer else []
         if self.origin:
             decoders = [name for name in chain.codecs.values() if self.state.shortfalls.get(name)]
         codecs = [] if self.origin else [*chain.codecs.values()]
@@ -158,7 +158,7 @@ class TrainingPlan:
                 if self.state.finished.get(stage.key, 0) < steps_of(stage)]
 
     @property
-    def performed(self) -> str | None:
+    def codec_of_performer(self) -> str | None:
         """The codec whose decoder learns performances of scores, or None."""
         return self.chain.codecs[self.chain.top] if SCORE in self.chain.generators else None
 
@@ -175,7 +175,7 @@ class TrainingPlan:
     def settings(self, stage: PlannedTraining, seconds: float | None = None
                  ) -> options.TrainingSettings:
         """The settings of one training. seconds: its time; None trains for the steps."""
-        performs = stage.decoder_only and stage.name == self.performed
+        performs = stage.decoder_only and stage.name == self.codec_of_performer
         start_from, changes = self.output_dir if performs else None, {}
         if performs:
             defaults = load_preset(self.preset).trainings[stage.name]
@@ -245,7 +245,7 @@ class TrainingPlan:
         return kept or splits.draw(tracks, split, seed, trained_on)
 
     @functools.cached_property
-    def amount(self) -> CorpusSize:
+    def corpus_size(self) -> CorpusSize:
         """The amount of music in the data folder."""
         return CorpusSize.of(self.data_dir, self.split, self.origin.trim_silence)
 

@@ -54,7 +54,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
         saved = _record_of(source, training, data, options)
     elif not saved and options.start_from:
         source = weights.find(options.start_from, name)
-    job.complete(saved and saved.model, source and source.config, data, training.seed)
+    job.resolve_labels(saved and saved.model, source and source.config, data, training.seed)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
     if options.start_epoch:
         _check_same(saved, job.model, codecs, options)

@@ -93,12 +93,12 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
 
 def _prepare_folder(plan: TrainingPlan, say):
     """Write the chain, the split and, with an origin, its models and preset."""
-    amount = plan.amount if plan.origin else None  # raises for silence, before any write
+    size = plan.corpus_size if plan.origin else None  # raises for silence, before any write
     try:
         plan.write()
         plan.keep_split(say)
         if plan.origin:
-            plan.origin.adopt(plan.chain, plan.output_dir, amount)
+            plan.origin.adopt(plan.chain, plan.output_dir, size)
         elif devices.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
@@ -159,7 +159,7 @@ def _judge_codecs(plan: TrainingPlan, judge, say):
     new = [name for name in plan.chain.codecs.values() if name not in plan.state.shortfalls]
     if not new:
         return
-    tracks = "held-out tracks" if plan.amount.held_out else "music"
+    tracks = "held-out tracks" if plan.corpus_size.held_out else "music"
     say(f"Measuring whether the codecs of {plan.origin.codecs} suit the {tracks} of "
         f"{plan.data_dir} …")
     task = Task(judge, *_folders(plan), new)
@@ -198,12 +198,12 @@ def _at_most(plan: TrainingPlan) -> str:
 
 def _describe_origin(plan: TrainingPlan, names, say):
     """Print the choices in a plan with an origin, and the reasons."""
-    amount, label = plan.amount, plan.flags.label
+    size, label = plan.corpus_size, plan.flags.label
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
-    say(f"  {amount}")
-    if not amount.held_out:
+    say(f"  {size}")
+    if not size.held_out:
         say("  no track is held out, so over-fitting goes unnoticed: "
-            + ("expect variations of the one track, or add music" if amount.tracks == 1 else
+            + ("expect variations of the one track, or add music" if size.tracks == 1 else
                "--val-split holds some out"))
     shift, gain = plan.top_setting("transpose"), plan.top_setting("gain")
     copies = ([f"{shift} semitones higher and lower"] * bool(shift)
@@ -213,5 +213,5 @@ def _describe_origin(plan: TrainingPlan, names, say):
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
     patience = plan.top_setting("patience")
-    if patience and amount.held_out:
+    if patience and size.held_out:
         say(f"  a generator stops after {patience} epochs without a better validation loss")

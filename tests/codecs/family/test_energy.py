@@ -1,7 +1,7 @@
 import numpy as np
 from keras import ops
 
-from vqwave.codecs import EnergyBottleneck
+from vqwave.codecs.family.energy import EnergyBottleneck
 from vqwave.codecs.family.energy_layer import EnergyDescent
 
 BACK, WIDTH, FRAMES = 5, 8, 40

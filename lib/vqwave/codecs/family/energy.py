@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...levels.fields import AboveZero, Heads, Positive
-from ..parts import CodecPart
+from ..parts import BottleneckPart
 
 
-class EnergyBottleneck(CodecPart):
+class EnergyBottleneck(BottleneckPart):
     """The energy transformer (Hoover et al. 2023): `steps` steps of gradient descent, of size
     `rate`, on an energy of each frame. The energy attends to the `back` frames before and to
     `memories`.

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...levels.fields import KernelSize
-from ..parts import CodecPart
+from ..parts import BlockPart
 
 
-class MultiresolutionBlock(CodecPart):
+class MultiresolutionBlock(BlockPart):
     """Residual blocks that mix the outputs of one small kernel at `depth` dilations. Each dilation
     is twice the previous one. A stage's `dilations` are the smallest of each block.
     """

@@ -4,10 +4,10 @@ import math
 from typing import ClassVar, Literal
 
 from ...levels.fields import Positive
-from ..parts import CodecPart
+from ..parts import EncoderPart, HierarchyPart
 
 
-class PlaneEncoder(CodecPart):
+class PlaneEncoder(EncoderPart):
     """The spectrogram (the first stage) as an image: encoder and decoder are two-dimensional
     convolutions with equal strides along frames and bands. Latents have `CodecConfig.positions`
     positions along the frequency axis, which share their codebooks.
@@ -31,14 +31,14 @@ class PlaneEncoder(CodecPart):
                              f"{math.prod(strides)} in all, do not divide")
 
 
-class SingleLevelHierarchy(CodecPart):
+class SingleLevelHierarchy(HierarchyPart):
     """One level of latents."""
 
     kind: Literal["single_level"] = "single_level"
     bottom: ClassVar[int | None] = None
 
 
-class TopDownHierarchy(CodecPart):
+class TopDownHierarchy(HierarchyPart):
     """Two levels of latents that are trained together: the top at the last stage, and a finer
     bottom, conditioned on the quantized top (VQ-VAE-2, Razavi et al. 2019).
 

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from ...levels.fields import KernelSize
-from ..parts import CodecPart
+from ..parts import BlockPart
 
 
-class ResNetBlock(CodecPart):
+class ResNetBlock(BlockPart):
     """Residual blocks of two convolutions, batch normalisation, LeakyReLU (He et al. 2016)."""
 
     kind: Literal["resnet"] = "resnet"

@@ -9,10 +9,10 @@ from pydantic import Field
 from ...dsp.spectrum import mel_filters
 from ...levels.fields import Positive, WindowSize
 from ..heads import HeadPart
-from ..parts import CodecPart
+from ..parts import FrontEndPart
 
 
-class SpectrogramFrontEnd(CodecPart):
+class SpectrogramFrontEnd(FrontEndPart):
     """The encoder's input is the loudness of a spectrogram, with a frame every `hop` samples. The
     spectrogram replaces the encoder's stages up to that hop. n_fft: samples of a window. mels:
     bands on the mel scale; 0: all bins but the last, so that strides divide their number.

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from ..parts import CodecPart
+from ..parts import UpsamplingPart
 
 
-class Transposed(CodecPart):
+class Transposed(UpsamplingPart):
     """A transposed convolution."""
 
     kind: Literal["transposed"] = "transposed"

@@ -125,19 +125,19 @@ class TransformerStack(StackCore):
         count = ops.cast(state[0], "int32")
         place = count % core.window
         slots = ops.arange(core.window, dtype="int32")
-        is_new = ops.cast(slots == place, "float32")[:, None, :, None]
-        age = ops.where(slots <= count, (count - slots) % core.window, HIDDEN_DISTANCE)
+        is_new = ops.equal(slots, place)[:, None, :, None]
+        age = ops.where(count >= slots, (count - slots) % core.window, HIDDEN_DISTANCE)
 
         def attend(i, q, k, v):
             rings = state[1 + 2 * i], state[2 + 2 * i]
-            keys, values = (ring * (1 - is_new) + ops.cast(new_row[:, :, None], "float32") * is_new
+            keys, values = (ops.where(is_new, ops.cast(new_row[:, :, None], "float32"), ring)
                             for ring, new_row in zip(rings, (k, v), strict=True))
             new.extend((keys, values))
             return attend_to_ring(q, keys, values, self.attentions[i][2], age)
 
         x = self._run_layers(x, attend)
         last = 2 * core.window - 1
-        count = ops.where(count == last, core.window, count + 1)
+        count = ops.where(ops.equal(count, last), core.window, count + 1)
         return x, [ops.cast(count, "float32"), *new]
 
     def _run_layers(self, x, attend, training=False):

@@ -23,8 +23,7 @@ def inputs_of(uniforms, forced, previous, silent_bias=0.0) -> dict:
 
 
 def play(model, kind, inputs) -> dict:
-    arrays = {v.path: v.numpy() for v in model.core.weights}
-    loop = session(LoopBuilder(CONFIG, arrays, kind).model("test").SerializeToString(), arena=False)
+    loop = session(LoopBuilder(model.core, kind).model("test").SerializeToString(), arena=False)
     outputs = loop.run(None, {x.name: inputs[x.name] for x in loop.get_inputs()})
     return dict(zip([x.name for x in loop.get_outputs()], outputs, strict=True))
 
