@@ -78,8 +78,8 @@ def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowes
                    for f in (hertz, hertz * 2 ** (1 / 12)))
     codec = load_preset().codec("vqvae_128")
     codec = replace(codec, quantizer=replace(codec.quantizer.shape, books=books),
-                            front_end=replace(codec.front_end, lowest=lowest,
-                                                      octaves=octaves))
+                    front_end=replace(codec.front_end, lowest=lowest,
+                                              octaves=octaves))
     assert float(losses_layer.constant_q(low, low, codec)) == 0
     assert float(losses_layer.constant_q(low, higher, codec)) > 0.01
     # Levels are in units of 80 dB: 8 dB more, wherever there is something to hear.

@@ -10,10 +10,10 @@ from vqwave.codecs import (
     BandedQuantizer,
     EMAQuantizer,
     GainShapeQuantizer,
-    GaussianQuantizer,
-    ResidualQuantizer,
-    SOMQuantizer,
 )
+from vqwave.codecs.family.gaussian import GaussianQuantizer
+from vqwave.codecs.family.residual import ResidualQuantizer
+from vqwave.codecs.family.som import SOMQuantizer
 from vqwave.codecs.quantizers_layer import new_quantizer
 
 CODES, DIM = 6, 3
@@ -191,7 +191,7 @@ def plane(rng, count=4000):
 
 def som_of_36(final_radius, steps, **more):
     return build(SOMQuantizer(num_codes=36, radius=0.5, final_radius=final_radius,
-                                      shrink_steps=steps, **(BOOK | more)))
+                              shrink_steps=steps, **(BOOK | more)))
 
 
 def test_a_map_becomes_ordered_and_ends_with_the_final_radius(rng):

@@ -7,8 +7,8 @@ from test_encoders import notes_config
 
 from vqwave.codecs import PERIOD, LogFrequencyFrontEnd
 from vqwave.codecs.codec_layer import Codec
+from vqwave.codecs.family.spectrogram_layer import InverseSTFT
 from vqwave.codecs.source_layer import (
-    InverseSTFT,
     NoiseBank,
     OvertonesOf,
     PastMean,
@@ -127,7 +127,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
     keras.utils.set_random_seed(0)
     small = load_preset("tiny").codec("vqvae_128")
     small = replace(small,
-                            stages=[to_dict(x) | {"dilations": [1]} for x in small.stages])
+                    stages=[to_dict(x) | {"dilations": [1]} for x in small.stages])
     codes, start = np.full((1, 60, 1), 7, "int32"), np.zeros(1, "int32")
     for head in ({"kind": "waveform"}, {"kind": "tones", "tones": 0},
                  {"kind": "tones", "tones": 24}):

@@ -36,13 +36,13 @@ def main(argv):
     folder, beside, tiny = Path(folder), Path(folder).parent, load_preset("tiny")
     options = RunOptions(folder / "out", distribute=bool(flags))
     settings = TrainingConfig(steps=int(steps), epochs=2, batch_size=4,
-                                     warmup=1, input_length=2048,
+                              warmup=1, input_length=2048,
                                      learning_rate=3e-3, offsets=1)
     if name == "adversary":
         # Everything that could see a part of the batch where it should see all: tones, noise,
         # discriminators, norms.
         codec = override(tiny.codec("vqvae_8"),
-                                {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
+                         {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
                                  "adversary": {"weight": 0.5}}, "test")
         training.train_codec(codec, beside / "data", options, settings, say=Say())
     elif name == "tuned":

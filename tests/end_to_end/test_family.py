@@ -60,7 +60,7 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         encode(tmp_path / "music" / f"{i}.flac", music(max(1.5, 6000 / rate), i, 44100))
     run("prepare_audio", tmp_path / "music", data, "--sample-rate", rate, "--workers", 1)
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, offsets=1,
-                                      input_length=math.ceil(4096 / chain.top) * chain.top)
+                              input_length=math.ceil(4096 / chain.top) * chain.top)
     options, quiet = RunOptions(out), SilentReporter()
     for level in chain.sizes:
         codec = small.codec(level)

@@ -107,7 +107,7 @@ def codecs(tiny_weights, tmp_path_factory):
     keras.utils.set_random_seed(2)
     for name, changes in OTHER_CODECS.items():
         save_codec(folder, replace(load_preset("tiny").codec(32),
-                                           name=f"vqvae_{name}", **changes))
+                                   name=f"vqvae_{name}", **changes))
     return ({level: weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in LEVELS}
             | {name: weights.find(folder, f"vqvae_{name}") for name in OTHER_CODECS})
 

@@ -25,7 +25,7 @@ def labelled(config, **changes):
     """A generator's config, told labels besides."""
     label = {"kind": "labels", "names": NAMES, "channels": 8}
     return replace(config, conditions=[*map(to_dict, config.conditions), label],
-                           **changes)
+                   **changes)
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_all_models_are_trained_in_order(trained):
     assert f"Trained {', '.join(NAMES)} in " in trained.output
     assert "Traceback" not in trained.output
     assert load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES,
-                                                                                             trained.steps)
+                                                                                     trained.steps)
 
 
 def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):

@@ -68,7 +68,7 @@ def test_windows_come_only_from_training_tracks(folder, tiny_weights, role):
 def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
     label = {"kind": "labels", "of": "part", "channels": 8}
     before, again = (replace(TINY.generator("generator_512"),
-                                     conditions=[label | {"names": names}])
+                             conditions=[label | {"names": names}])
                      for names in (["elvish/01", "track 1/01"], ["track 0/01"]))
     job = GeneratorJob(before, folder, None)
     job.tracks = manifest.read(folder)
@@ -166,7 +166,7 @@ def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
 def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
     """Computed by hand for two tracks, one of which is shorter than its window."""
     config = GeneratorConfig(name="g", level=512, num_codes=8,
-                                     books=2, core={"units": 8, "head_dim": 4})
+                             books=2, core={"units": 8, "head_dim": 4})
     rows = []
     for name, count in (("a", 12), ("b", 5)):
         (tmp_path / name).write_bytes(rng.integers(0, 8, (count, 2)).astype("<u2").tobytes())

@@ -327,7 +327,7 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
      "num_codes is 256, but vqvae_512 in .* has 64"),
     ("generator_128",
      {"config": replace(NEXT,
-                                conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
+                        conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
      "the level above: num_codes is 9, but vqvae_512 in .* has 64"),
     (CODEC, {"config": replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])

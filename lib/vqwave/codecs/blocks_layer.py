@@ -220,7 +220,7 @@ def stage_blocks(config: CodecConfig, stage: int, block: type | None = None) -> 
 def upsampling(config: CodecConfig, channels: int, ratio: int, kernel_size: int, name: str):
     """A new up-sampling of the kind that a codec's config names."""
     return layer_of(config.upsampling)(channels, ratio, kernel_size, config.even,
-                                                config.padding, name=name)
+                                       config.padding, name=name)
 
 
 layer_for(NoBottleneck)(lambda config: [])

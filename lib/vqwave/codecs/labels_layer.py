@@ -3,7 +3,6 @@
 import keras
 from keras import layers, ops
 
-from ..generators.generator import GeneratorConfig
 from ..levels.kinds import layer_for
 from .codec import CodecConfig
 from .labels import WHOLE_SHARE, Labels
@@ -38,7 +37,7 @@ class LabelEmbedding(layers.Layer):
 
 
 @layer_for(Labels)
-def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
+def labels_model(config: Labels, generator) -> keras.Model:
     """Labels int32 [batch, T, n, 2] -> context float32 [batch, T, channels]."""
     labels = keras.Input(config.shape, dtype="int32", name=config.input)
     return keras.Model(labels, LabelEmbedding(config, name="embedding")(labels), name="labels")

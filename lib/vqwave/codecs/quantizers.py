@@ -1,6 +1,5 @@
 """Quantizers, which turn a codec's latents into codes."""
 
-import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -12,11 +11,9 @@ from ..levels.fields import (
     AboveZero,
     BookCount,
     CodeCount,
-    Fraction,
     Positive,
     Real,
     Weight,
-    Whole,
 )
 from .parts import CodecPart
 
@@ -78,46 +75,6 @@ class EMAQuantizer(CodebookConfig):
 
     kind: Literal["ema"] = "ema"
     books: ClassVar[int] = 1
-
-
-class ResidualQuantizer(CodebookConfig):
-    """Each codebook quantizes the residual of the books before (SoundStream, Zeghidour et al.
-    2021).
-
-    dropout: the share of training windows that use only the first n books, with uniform n. The
-    trained codec can then encode with any number of books.
-    """
-
-    kind: Literal["residual"] = "residual"
-    nested = True
-    training_only = (*CodebookConfig.training_only, "dropout")
-    books: BookCount = 4
-    dropout: Fraction = 0.5
-
-
-class SOMQuantizer(CodebookConfig):
-    """One codebook on a grid, in which neighbouring codes are similar: a self-organizing map
-    (Kohonen 1982; SOM-VQ).
-
-    radius: the initial radius of updates, as a share of the grid's longest side. Over
-    `shrink_steps` training steps it shrinks to `final_radius`, in steps of the grid.
-    revival_threshold: at 0, unused codes follow their neighbours; above 0, they are replaced by
-    latents, which destroys the order of the map.
-    """
-
-    kind: Literal["som"] = "som"
-    revival_threshold: Weight = 0.0
-    radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
-    final_radius: AboveZero = 1.0
-    shrink_steps: Positive = 2000
-    books: ClassVar[int] = 1
-    training_only = (*CodebookConfig.training_only, "radius", "final_radius", "shrink_steps")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns, as square as possible."""
-        rows = next(r for r in range(math.isqrt(self.num_codes), 0, -1) if self.num_codes % r == 0)
-        return rows, self.num_codes // rows
 
 
 class BandedQuantizer(CodebookConfig):
@@ -195,27 +152,3 @@ class GainShapeQuantizer(QuantizerConfig):
     @property
     def width(self) -> int:
         return self.shape.width + self.gains
-
-
-class GaussianQuantizer(QuantizerConfig):
-    """No codes: a frame is a vector. In training the vector is drawn from a Gaussian, whose mean
-    and variance the encoder predicts (VAE, Kingma and Welling 2014).
-
-    dim: width of the vector. beta: weight of the divergence from N(0, 1) in the loss, in nats per
-    dimension. The weight grows linearly from 0 over the first `warmup_steps` training steps.
-    """
-
-    kind: Literal["gaussian"] = "gaussian"
-    has_codes = False
-    dim: Positive = 32
-    beta: Weight = 0.01
-    warmup_steps: Whole = 1000
-    training_only = ("beta", "warmup_steps")
-
-    @property
-    def width(self) -> int:
-        return 2 * self.dim
-
-    @property
-    def vector_width(self) -> int:
-        return self.dim

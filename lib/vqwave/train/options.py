@@ -236,8 +236,7 @@ def _read_model(preset: Preset, role: str, name: str | None, own: dict,
     if not names and not described:
         for codec in chain.codecs:
             preset.codec(codec).check_codes("a generator")
-        raise ConfigError(f"preset {preset.name}: has no generators; --config must describe "
-                                 f"one")
+        raise ConfigError(f"preset {preset.name}: has no generators; --config must describe one")
     name = name or own.get("name")
     if name is None:
         raise UserError(f"--{'model' if role == 'codec' else role} is missing: it must be one of "
@@ -246,4 +245,4 @@ def _read_model(preset: Preset, role: str, name: str | None, own: dict,
         getattr(preset, role)(name)  # raises with the names that exist
     base = to_dict(preset.models[name]) if name in names else {"kind": role, "name": name}
     return name, validate_model(merge(base, own),
-                                       path or f"preset {preset.name}: {name}")
+                                path or f"preset {preset.name}: {name}")

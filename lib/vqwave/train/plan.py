@@ -129,7 +129,7 @@ class TrainingPlan:
         levels = [to_dict(level) for level in self.whole.levels
                   if level.level >= self.levels[-1]]
         return replace(self.whole, levels=levels,
-                              end=self.whole.end if self.whole.end in self.levels else None)
+                       end=self.whole.end if self.whole.end in self.levels else None)
 
     @property
     def stages(self) -> list[PlannedTraining]:

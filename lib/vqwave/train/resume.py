@@ -115,7 +115,7 @@ def restore_best(folder, record: RunRecord):
 def _override(earlier, settings, set_by_user):
     """The settings of an earlier run, overridden by those that the user set now."""
     return override(earlier, {key: value for key, value in to_dict(settings).items()
-                                     if key in set_by_user}, "settings")
+                              if key in set_by_user}, "settings")
 
 
 def _check_labels(who: str, before: Labels | None, now: Labels | None):
