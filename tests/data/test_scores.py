@@ -8,7 +8,7 @@ from vqwave.dsp import beats, transcription
 from vqwave.dsp.metrics import levels_around
 from vqwave.generators import ScoreAbove
 from vqwave.generators.composer import BANDS, SILENT, SOUNDING, STRUCK
-from vqwave.generators.score_above_layer import RollFeatures
+from vqwave.generators.score_above_layer import ScoreFeatures
 
 RATE = 22050
 
@@ -126,7 +126,7 @@ def test_the_loudness_of_a_note_is_its_level_below_the_recording():
 
 
 def test_the_performer_hears_the_loudness_of_each_note():
-    features = RollFeatures(ScoreAbove(books=20))
+    features = ScoreFeatures(ScoreAbove(books=20))
     rows = np.zeros((1, 4, 21), np.int32)
     rows[0, :, 3] = 1 + np.array([0, 0, 7, 0]) + ScoreAbove.AGES * np.array([0, 3, 3, 0])
     rows[0, 3] = 0
@@ -134,6 +134,6 @@ def test_the_performer_hears_the_loudness_of_each_note():
     np.testing.assert_array_equal(softest, [1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(loudest, 1)
     assert later[0] == later[5] == 0 and later[1] == later[6] == 1
-    np.testing.assert_allclose(later[2:5], np.exp(-7 / np.array(RollFeatures.DECAYS)), rtol=1e-6)
+    np.testing.assert_allclose(later[2:5], np.exp(-7 / np.array(ScoreFeatures.DECAYS)), rtol=1e-6)
     np.testing.assert_array_equal(later[2:5], later[7:])
     np.testing.assert_array_equal(silent, 0)

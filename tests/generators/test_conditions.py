@@ -6,7 +6,7 @@ from vqwave.codecs import WHOLE_SHARE, Labels
 from vqwave.codecs.labels_layer import labels_model
 from vqwave.generators import ScoreAbove
 from vqwave.generators.generator_layer import Generator
-from vqwave.generators.score_above_layer import RollFeatures
+from vqwave.generators.score_above_layer import ScoreFeatures
 from vqwave.levels import replace, to_dict
 from vqwave.presets import load_preset
 
@@ -61,7 +61,7 @@ def test_the_label_conditions_every_level(name):
 
 def test_training_leaves_the_score_out_of_whole_windows_with_its_beat(rng):
     config = ScoreAbove(books=20, dropout=0.5)
-    features = RollFeatures(config)
+    features = ScoreFeatures(config)
     rows = np.concatenate([rng.integers(1, 9, (400, 3, 20)), rng.integers(0, config.PHASES, (400, 3, 1)),
                            rng.integers(1, 90, (400, 3, config.LEVELS))], -1)
     heard, training = (np.asarray(features(rows, training=training)) for training in (False, True))

@@ -13,7 +13,7 @@ from ..levels.names import SCORE
 from .cores import CoreConfig
 
 
-class RollCore(CoreConfig):
+class ComposerCore(CoreConfig):
     """A score. Each book is a semitone, with codes for silence, for a note that goes on, and for
     strikes of each loudness. All semitones share their weights, so that all keys are equally likely
     (after Johnson 2017, "Generating polyphonic music using tied parallel networks").

@@ -7,7 +7,7 @@ from keras import layers, ops
 from ..codecs.blocks_layer import built, dense, gelu
 from ..levels.kinds import layer_for
 from . import composer
-from .composer import RollCore
+from .composer import ComposerCore
 from .cores_layer import Core
 from .generator import GeneratorConfig
 from .lstm_layer import LSTM
@@ -19,9 +19,9 @@ def planes(matches: int) -> int:
             + 2 * composer.BANDS + 4 * matches + composer.STEPS_PER_BEAT)
 
 
-@layer_for(RollCore)
-class RollStack(Core):
-    """The core of kind `roll`.
+@layer_for(ComposerCore)
+class Composer(Core):
+    """The composer: the core of kind `roll`.
 
     The inputs of a semitone are those of `join_planes`. A convolution over semitones, an LSTM over
     steps and a second convolution give its features. Its code depends on these features, and on the

@@ -27,7 +27,7 @@ class CoreConfig(Config):
     head_dim: Positive = 256
 
     performs: ClassVar[bool] = False
-    """Whether frames depend on the conditions only, see `FramesCore`."""
+    """Whether frames depend on the conditions only, see `PerformerCore`."""
     int8: ClassVar[bool] = True
     """Whether engine `onnx` plays the core with int8 weights, for speed."""
 

@@ -13,7 +13,7 @@ def code_compile_options() -> dict:
 
 
 def vector_compile_options() -> dict:
-    """The arguments of `compile` for a core whose logits are distances, see `FramesCore`."""
+    """The arguments of `compile` for a core whose logits are distances, see `PerformerCore`."""
     return {"loss": squared_distance,
             "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 

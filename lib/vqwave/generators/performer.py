@@ -17,7 +17,7 @@ VECTOR_SCALE = 8.0
 """The factor of a performer's last layer, so that small steps of its weights suffice."""
 
 
-class FramesCore(CoreConfig):
+class PerformerCore(CoreConfig):
     """A performer: conditions and noise give a vector for each book, and the nearest code plays.
     The logit of a code is minus its weighted squared distance from the vector. One score has many
     performances: a mean of them would be dull. So there is noise among the inputs, and an adversary

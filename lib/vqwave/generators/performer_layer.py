@@ -11,7 +11,7 @@ from ..levels.kinds import layer_for
 from .cores_layer import Core
 from .generator import GeneratorConfig
 from .losses_layer import vector_compile_options
-from .performer import GAIN_WEIGHT, VECTOR_SCALE, FramesCore
+from .performer import GAIN_WEIGHT, VECTOR_SCALE, PerformerCore
 
 
 class NearestCodes(layers.Layer):
@@ -46,9 +46,9 @@ class NearestCodes(layers.Layer):
         return (*shape[:-1], self.codebook.shape[1])
 
 
-@layer_for(FramesCore)
-class FramesStack(Core):
-    """The core of kind `frames`."""
+@layer_for(PerformerCore)
+class Performer(Core):
+    """The performer: the core of kind `frames`."""
 
     SPAN = 32
     """Frames in which one of several performances is the closest, and learns."""
@@ -172,7 +172,7 @@ class Critic(layers.Layer):
             features.append(ops.cast(x, "float32"))
         return [*features, self.score(x)]
 
-    def losses_of(self, core: FramesStack, codes, context):
+    def losses_of(self, core: Performer, codes, context):
         """The terms of `discriminators.losses_of_one` by name. codes int32 [batch, T, books]: of
         the recording. The core's last performance is judged.
         """

@@ -10,7 +10,7 @@ from .generator import GeneratorConfig
 from .score_above import ScoreAbove
 
 
-class RollFeatures(layers.Layer):
+class ScoreFeatures(layers.Layer):
     """Rows of a score int32 [batch, T, books + 1 + `LEVELS`] -> float32 [batch, T, 10·books +
     phases + 1 + `LEVELS`]. Each book has five features: struck, sounding, and three exponential
     decays since the strike. The same five follow, times the note's loudness. Then the phase of the
@@ -55,7 +55,7 @@ def score_model(config: ScoreAbove, generator: GeneratorConfig) -> keras.Model:
     channels], by unpadded dilated convolutions.
     """
     rows = keras.Input(config.shape, dtype="int32", name=config.input)
-    x = RollFeatures(config, name="features")(rows)
+    x = ScoreFeatures(config, name="features")(rows)
     x = layers.Dense(config.channels, activation="gelu", name="enter")(x)
     for name, dilation in dilated_names("dilated", config.dilations):
         x = CroppedResidual(config.channels, dilation, config.kernel_size, name=name)(x)
