@@ -92,4 +92,4 @@ def registered(kinds):
     """The names of the kinds of a field, or of a registry, in order."""
     if isinstance(kinds, dict):
         return list(kinds)
-    return list(kinds.__metadata__[0].configs)
+    return list(kinds.configs)

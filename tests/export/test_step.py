@@ -10,7 +10,7 @@ from keras import ops
 
 from vqwave.codecs import WHOLE_SHARE
 from vqwave.export import export
-from vqwave.generators import AnyCore, GeneratorConfig, Sampling
+from vqwave.generators import CORES, GeneratorConfig, Sampling
 from vqwave.generators.generator_layer import Generator, take_weights
 from vqwave.io import weights
 from vqwave.levels import replace, to_dict
@@ -117,8 +117,7 @@ def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
 
 def test_every_weight_has_its_own_path(case):
     # Of a score and of a performer: test_passes.py, generators/test_performer.py.
-    kinds = AnyCore.__metadata__[0].configs.keys()
-    assert {describe(core).core.kind for core in SMALL} == kinds - {"roll", "frames"}
+    assert {describe(core).core.kind for core in SMALL} == CORES.configs.keys() - {"roll", "frames"}
     held = case.model.parts["generator"]
     assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
     assert {v.path for v in held} == set(case.weight_set.load("generator"))

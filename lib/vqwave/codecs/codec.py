@@ -51,14 +51,14 @@ class Stage(Config):
 
 
 import_kinds(__package__)
-AnyFrontEnd = Annotated[Any, Kinds(FrontEndPart, "waveform")]
-AnyEncoder = Annotated[Any, Kinds(EncoderPart, "mirror")]
-AnyHierarchy = Annotated[Any, Kinds(HierarchyPart, "single_level")]
-AnyBlock = Annotated[Any, Kinds(BlockPart, "dilated")]
-AnyUpsampling = Annotated[Any, Kinds(UpsamplingPart, "sub_pixel")]
-AnyBottleneck = Annotated[Any, Kinds(BottleneckPart, "none")]
-AnyQuantizer = Annotated[Any, Kinds(QuantizerConfig, "ema")]
-AnyHead = Annotated[Any, Kinds(HeadPart, "waveform")]
+FRONT_ENDS = Kinds(FrontEndPart, "waveform")
+ENCODERS = Kinds(EncoderPart, "mirror")
+HIERARCHIES = Kinds(HierarchyPart, "single_level")
+BLOCKS = Kinds(BlockPart, "dilated")
+UPSAMPLINGS = Kinds(UpsamplingPart, "sub_pixel")
+BOTTLENECKS = Kinds(BottleneckPart, "none")
+QUANTIZERS = Kinds(QuantizerConfig, "ema")
+HEADS = Kinds(HeadPart, "waveform")
 
 
 class CodecConfig(Config):
@@ -74,16 +74,16 @@ class CodecConfig(Config):
     kind: Literal["codec"] = "codec"
     name: Name
     sample_rate: Positive
-    front_end: AnyFrontEnd = WaveformFrontEnd()
+    front_end: Annotated[Any, FRONT_ENDS] = WaveformFrontEnd()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    encoder: AnyEncoder = MirrorEncoder()
-    block: AnyBlock = DilatedBlock()
-    upsampling: AnyUpsampling = SubPixel()
-    bottleneck: AnyBottleneck = NoBottleneck()
+    encoder: Annotated[Any, ENCODERS] = MirrorEncoder()
+    block: Annotated[Any, BLOCKS] = DilatedBlock()
+    upsampling: Annotated[Any, UPSAMPLINGS] = SubPixel()
+    bottleneck: Annotated[Any, BOTTLENECKS] = NoBottleneck()
     padding: Literal["same", "causal"] = "same"
-    quantizer: AnyQuantizer = EMAQuantizer()
-    hierarchy: AnyHierarchy = SingleLevelHierarchy()
-    head: AnyHead = WaveformHead()
+    quantizer: Annotated[Any, QUANTIZERS] = EMAQuantizer()
+    hierarchy: Annotated[Any, HIERARCHIES] = SingleLevelHierarchy()
+    head: Annotated[Any, HEADS] = WaveformHead()
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
     adversary: AdversaryConfig | None = None

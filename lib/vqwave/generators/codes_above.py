@@ -12,6 +12,7 @@ class CodesAbove(ConditionConfig):
     """The frames of the level above, through a dilated CNN, up-sampled to the generator's rate."""
 
     input = "source"
+    reads_above = True
     kind: Literal["codes"] = "codes"
     level: Positive
     num_codes: CodeCount
@@ -19,6 +20,10 @@ class CodesAbove(ConditionConfig):
     channels: Positive = 128
     dilations: Dilations = (1, 2, 4, 8, 16, 32)
     kernel_size: KernelSize = 3
+
+    @classmethod
+    def of_chain(cls, own, above) -> dict[str, int]:
+        return {"level": above.level, "num_codes": above.num_codes, "books": above.books}
 
     @property
     def halo(self) -> int:

@@ -29,8 +29,8 @@ from .lstm import LSTMCore
 from .sound_above import SoundAbove
 
 import_kinds(__package__)
-AnyCondition = Annotated[Any, Kinds(ConditionConfig, "codes")]
-AnyCore = Annotated[Any, Kinds(CoreConfig, "lstm")]
+CONDITIONS = Kinds(ConditionConfig, "codes")
+CORES = Kinds(CoreConfig, "lstm")
 MOST_GUIDANCE = 10.0
 
 
@@ -54,8 +54,8 @@ class GeneratorConfig(Config):
     level: Positive
     num_codes: CodeCount
     books: BookCount = 1
-    core: AnyCore = LSTMCore()
-    conditions: tuple[AnyCondition, ...] = ()
+    core: Annotated[Any, CORES] = LSTMCore()
+    conditions: tuple[Annotated[Any, CONDITIONS], ...] = ()
     sampling: Sampling = Sampling()
 
     @pydantic.model_validator(mode="after")
@@ -72,7 +72,7 @@ class GeneratorConfig(Config):
     @property
     def above(self) -> CodesAbove | SoundAbove | None:
         """The condition that reads the level above, or None at the top of a chain."""
-        return next((c for c in self.conditions if isinstance(c, CodesAbove | SoundAbove)), None)
+        return next((c for c in self.conditions if c.reads_above), None)
 
     @property
     def source(self) -> CodesAbove | None:

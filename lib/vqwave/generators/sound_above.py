@@ -19,6 +19,7 @@ class SoundAbove(ConditionConfig):
 
     input = "sound"
     dtype = "float32"
+    reads_above = True
     kind: Literal["sound"] = "sound"
     level: Positive
     channels: Positive = 128
@@ -27,6 +28,10 @@ class SoundAbove(ConditionConfig):
     first_kernel: KernelSize = 7
     loudness: Positive = 32
     hop: Positive
+
+    @classmethod
+    def of_chain(cls, own, above) -> dict[str, int]:
+        return {"level": above.level, "hop": own.level}
 
     @property
     def halo(self) -> int:

@@ -2,7 +2,7 @@
 its input from a `View`, in training and in a piece that plays alike.
 """
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,14 @@ class ConditionConfig(Config):
     input: ClassVar[str]
     """The name of the input."""
     dtype: ClassVar[str] = "int32"
+
+    reads_above: ClassVar[bool] = False
+    """Whether it reads the level above."""
+
+    @classmethod
+    def of_chain(cls, own: Any, above: Any) -> dict[str, int]:
+        """The keys that follow from the codecs of the generator's level and of the level above."""
+        return {}
 
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         """The input for `count` frames from `start` on, with its halo."""

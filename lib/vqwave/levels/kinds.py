@@ -33,7 +33,7 @@ class Kinds:
         self.base, self.default = base, default
 
     @property
-    def configs(self) -> dict[str, type[Config]]:
+    def configs(self) -> dict[str, Any]:
         """The config of each kind, by name."""
         configs, classes = {}, [self.base]
         for config in classes:

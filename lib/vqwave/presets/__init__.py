@@ -8,8 +8,9 @@ from typing import Any, Literal
 import pydantic
 
 from ..codecs.codec import CodecConfig
-from ..generators.generator import GeneratorConfig
+from ..generators.generator import CONDITIONS, GeneratorConfig
 from ..levels.chain import ChainConfig, ChainLevel
+from ..levels.conditions import ConditionConfig
 from ..levels.fields import Config, ConfigError, Name, Text, load_yaml, merge, short, validate
 from ..levels.training import DataConfig, TrainingConfig
 
@@ -85,15 +86,13 @@ class Preset:
         conditions = []
         for condition in description.conditions or [{}] * (
                 description.conditions is None and above is not None):
-            condition = {"kind": "codes"} | condition
-            if condition["kind"] in ("codes", "sound"):
+            condition = {"kind": CONDITIONS.default} | condition
+            kind = CONDITIONS.configs.get(str(condition["kind"]), ConditionConfig)
+            if kind.reads_above:
                 if above is None:
                     raise ConfigError(f"{who} is the top of the chain and has no level above")
                 above.check_generator(who)
-                derived: dict[str, int] = {"level": above.level}
-                derived |= ({"hop": codec.level} if condition["kind"] == "sound" else
-                            {"num_codes": above.num_codes, "books": above.books})
-                condition = _complete(condition, f"{who}: conditions", derived)
+                condition = _complete(condition, f"{who}: conditions", kind.of_chain(codec, above))
             conditions.append(condition)
         self._add(GeneratorConfig, file, description, {
             "name": name, "level": codec.level, "num_codes": codec.num_codes,
