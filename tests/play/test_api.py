@@ -1,6 +1,5 @@
 """The library as a user meets it: `vqwave.load` on tiny weights, through the real engines."""
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -14,12 +13,10 @@ from encoded import encode
 from whole import whole_as_windows
 
 import vqwave
-from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.levels import replace, to_dict
 from vqwave.play import api
-from vqwave.play.blocks import LEAST
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import Stream
 from vqwave.presets import load_preset
@@ -128,41 +125,6 @@ def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(
             np.testing.assert_array_equal(of_samples.codes[8], prompt.codes[8])
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
-    prompt = music.prompt(recordings / "song.mp3", seconds=0.8)
-    options = {"seconds": 2, "level": level, "seed": 1, "leveling": False}
-    with music.stream(begin=prompt, **options) as stream:
-        codes = [stream.codes for _ in stream]
-    assert stream.prompt_samples == len(prompt.audio) == 17408
-    for at in LEVELS[: LEVELS.index(level) + 1]:
-        made = np.concatenate([one[at] for one in codes])
-        assert len(made) == -(-44100 // at)
-        np.testing.assert_array_equal(made[: 17408 // at], prompt.codes[at])
-    piece = music.generate(begin=prompt, **options)
-    # One that was encoded down to this level alone is the same prompt.
-    shorter = music.prompt(recordings / "song.mp3", seconds=0.8, level=level)
-    assert list(shorter.codes) == [x for x in LEVELS if x >= level]
-    np.testing.assert_array_equal(piece, music.generate(begin=shorter, **options))
-    made = np.concatenate([one[level] for one in codes])
-    # The prompt too is decoded among what follows it; what follows the piece's own end is not known
-    # here.
-    end = (len(made) - music.codec(level).decode_halo) * level
-    np.testing.assert_allclose(piece[:end], music.decode(made, level)[: len(piece)][:end],
-                               atol=1e-5)
-    kept = music.generate(begin=dataclasses.replace(prompt, keep_original=True), **options)
-    np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
-    np.testing.assert_array_equal(kept[17408:], piece[17408:])
-    loud = dataclasses.replace(prompt, keep_original=True, audio=2 * prompt.audio / np.abs(prompt.audio).max())
-    limited = music.generate(begin=loud, **options | {"leveling": True})[:16384]
-    assert 0.9 < np.abs(limited).max() <= 1
-    # Leveling begins with the first block after the prompt.
-    leveled = music.generate(begin=prompt, **options | {"leveling": True})
-    np.testing.assert_array_equal(leveled[:24576], piece[:24576])
-    loudest = max(metrics.rms_db(piece[first : first + 8192]) for first in (24576, 32768))
-    assert (leveled[24576:40960] != piece[24576:40960]).any() == (loudest > LEAST)
-
-
 @pytest.mark.parametrize("keep", [512, 128, 32])
 def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music, tiny_weights,
                                                                           recordings, tmp_path,
@@ -170,8 +132,7 @@ def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music,
     for path in tiny_weights.generators.iterdir():
         if int(path.name.split("_")[1].split(".")[0]) < keep:
             shutil.copy(path, tmp_path)
-    fewer = vqwave.load(tiny_weights.codecs, tmp_path)
-    song = recordings / "song.mp3"
+    fewer, song = vqwave.load(tiny_weights.codecs, tmp_path), recordings / "song.mp3"
     source = fewer.source(song, keep)
     assert source.samples == len(audio.decode(song, 22050)) and source.level == keep
     with fewer.stream(begin=source, seed=1) as stream:
@@ -179,14 +140,8 @@ def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music,
     made = np.concatenate(blocks)
     assert len(made) == source.samples == stream.samples
     np.testing.assert_array_equal(np.concatenate([one[keep] for one in codes]), source.codes)
-    assert list(codes[0]) == [level for level in LEVELS if level <= keep]
-    np.testing.assert_array_equal(made, music.generate(begin=music.source(song, keep), seed=1))
-    np.testing.assert_array_equal(made, music.generate(begin=music.source(audio.decode(song, 22050),
-                                                                          keep), seed=1))
-    by_codes = music.generate(begin=Variation(keep, source.codes, len(source.codes) * keep), seed=1)
-    assert len(by_codes) == len(source.codes) * keep
-    np.testing.assert_array_equal(by_codes[: len(made)], made)
-    assert not np.array_equal(made, music.generate(begin=source, seed=2))
+    of_samples = music.source(audio.decode(song, 22050), keep)
+    np.testing.assert_array_equal(made, music.generate(begin=of_samples, seed=1))
     np.testing.assert_array_equal(made[:15435], music.generate(begin=source, seed=1, seconds=0.7))
 
 

@@ -9,7 +9,6 @@ from test_stream import (
     BLOCK,
     CODES,
     LAYOUTS,
-    LEVELS,
     IntegerGenerator,
     blocks_of,
     chain,
@@ -87,11 +86,6 @@ def test_a_jump_passes_to_the_piece_of_the_other_seed():
     assert stream.seed == 77
 
 
-def prompt(rng, blocks, levels=LEVELS):
-    codes = {x: rng.integers(0, CODES, blocks * BLOCK // x, np.int32) for x in levels if x >= 128}
-    return Prompt(codes, np.zeros(blocks * BLOCK, np.float32), keep_original=True)
-
-
 class Music:
     """What stands for a `VQWave`: folders of weights by name, and a recording's codes."""
 
@@ -128,22 +122,6 @@ def test_a_jump_to_other_weights_fades_to_their_music():
     assert sorted(stream.codes) == [128, 512, 2048]
     with pytest.raises(UserError, match="sampling: no level is called '8'; there are 2048x, 512x, 128x"):
         stream.set(sampling={8: {"temperature": 0.5}})
-
-
-def test_weights_that_do_not_fit_are_refused():
-    slow = chain(128)
-    slow[0].config = slow[0].config.model_copy(update={"sample_rate": 8000})
-    music = Music(chain(128), other=Music(OTHER), slow=Music(slow))
-    for change, words, options in (
-        ({"weights": "other"}, "give jump", {}),
-        ({"weights": "nowhere", "jump": 1}, "no weights here", {}),
-        ({"begin": {"song": 1}, "jump": 1}, "begin must be {file", {}),
-        ({"weights": "other", "jump": 1}, "without music", {"music": None}),
-        ({"weights": "slow", "jump": 1}, "8000 Hz, but this stream plays at 22050 Hz", {}),
-        ({"weights": "other", "jump": 1}, "multiple of the top level, 2048", {"block": 512}),
-    ):
-        with pytest.raises(UserError, match=words):
-            start(chain(128), **{"music": music} | options).set(**change)
 
 
 class Leaning(IntegerGenerator):
@@ -222,18 +200,6 @@ def steered():
 
 STEERED = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02, "samples": 40 * BLOCK,
            "leveling": True}
-
-
-def test_impossible_notes_are_refused():
-    deaf = Sounding(LEANING)
-    deaf.pitches = lambda level: None
-    for notes, words, music in (
-        ([128], "a note is 128", Sounding(LEANING)), ("C", "notes is 'C'", Sounding(LEANING)),
-        ([60] * 17, "17 notes are held", Sounding(LEANING)), ([60], "without music", None),
-        ([60], "cannot follow notes", deaf),
-    ):
-        with pytest.raises(UserError, match=words):
-            start(LEANING, music=music).set(notes=notes)
 
 
 def test_held_blocks_repeat_and_the_music_then_continues():
@@ -328,39 +294,48 @@ def test_any_thread_may_set_and_the_returned_samples_replay_the_music():
         np.testing.assert_array_equal(was, now)
 
 
+SLOW = chain(128)
+SLOW[0].config = SLOW[0].config.model_copy(update={"sample_rate": 8000})
+DEAF = Sounding(LEANING)
+DEAF.pitches = lambda level: None
+SHORT = Prompt({512: np.zeros(BLOCK // 512 - 1, np.int32), 128: np.zeros(BLOCK // 128 - 4, np.int32)}, np.zeros(9))
+
+
 @pytest.mark.parametrize("change, words", [
     ({"loudness": 13}, "loudness is 13"), ({"loudness": float("nan")}, "loudness is nan"),
     ({"loudness": True}, "loudness is True"), ({"pull": 13}, "pull is 13"),
     ({"hold": -1}, "hold is -1"), ({"hold": 60}, "hold is 60"),
     ({"jump": -1}, "jump is -1"), ({"jump": 2**128}, "it must be less than 2"),
     ({"jump": 1e300}, "it must be less than 2"),
-    ({"begin": "song.mp3", "jump": 1}, "begin must be a Prompt"),
+    ({"begin": "song.mp3", "jump": 1}, "begin must be a Prompt"), ({"begin": {"song": 1}, "jump": 1}, "begin must be {file"),
+    ({"begin": SHORT, "jump": 1}, "must last a block"),
     ({"freeze": {64: 1}}, "freeze: no level is called '64'"), ({"freeze": 60}, "freeze is 60"),
     ({"freeze": "all"}, "freeze is 'all'"), ({"echo": 1}, "no control is called 'echo'"),
     ({"sampling": {8: {"temperature": 1}}}, "sampling: no level is called '8'"),
     ({"sampling": {512: {"temperature": -1}}}, "sampling of 512x: temperature is -1"),
     ({"sampling": {512: {"warmth": 1}}}, "warmth"),
+    ({"weights": "other"}, "give jump"), ({"weights": "nowhere", "jump": 1}, "no weights here"),
+    ({"weights": "slow", "jump": 1}, "8000 Hz, but this stream plays at 22050 Hz"),
+    ({"notes": [128]}, "a note is 128"), ({"notes": "C"}, "notes is 'C'"), ({"notes": [60] * 17}, "17 notes are held"),
 ])
 def test_invalid_changes_raise_user_error_and_change_nothing(change, words):
-    stream = start(chain(128), seed=3, past=PAST)
+    music = Sounding(LEANING, other=Music(OTHER), slow=Music(SLOW))
+    stream = start(chain(128), seed=3, past=PAST, music=music)
     next(stream)
     with pytest.raises(UserError, match=words):
         stream.set(**{"loudness": -3} | change)
     np.testing.assert_array_equal(next(stream), collect(start(chain(128), seed=3), 2)[BLOCK:])
 
 
-def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
-    for options, change, words in (({"past": PAST}, {"hold": PAST}, "nothing was played"),
-                                   ({}, {"hold": 1}, "make it with past"),
-                                   ({}, {"freeze": 1}, "no music to freeze: make it with past")):
-        with pytest.raises(UserError, match=words):
-            start(chain(128), **options).set(**change)
-    short = prompt(rng, 1)
-    short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()},
-                   short.audio)
-    with pytest.raises(UserError, match="must last a block"):
-        start(chain(128)).set(jump=1, begin=short)
+@pytest.mark.parametrize("options, change, words", [
+    ({"past": PAST}, {"hold": PAST}, "nothing was played"), ({}, {"hold": 1}, "make it with past"),
+    ({}, {"freeze": 1}, "no music to freeze: make it with past"),
+    ({}, {"weights": "other", "jump": 1}, "without music"), ({}, {"notes": [60]}, "without music"),
+    ({"music": DEAF}, {"notes": [60]}, "cannot follow notes"),
+    ({"music": MUSIC, "block": 512}, {"weights": "other", "jump": 1}, "multiple of the top level, 2048"),
+    ({"begin": Variation(512, np.zeros(64, np.int32), 64 * 512)}, {"jump": 1}, "so it cannot jump"),
+])
+def test_a_stream_refuses_what_it_was_not_made_for(options, change, words):
     codec, generators = chain(128)
-    varied = start((codec, generators[1:]), begin=Variation(512, np.zeros(64, np.int32), 64 * 512))
-    with pytest.raises(UserError, match="so it cannot jump"):
-        varied.set(jump=1)
+    with pytest.raises(UserError, match=words):
+        start((codec, generators["begin" in options :]), **options).set(**change)
