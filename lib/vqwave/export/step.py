@@ -29,7 +29,7 @@ class Walk:
         self.names: dict[int, str] = {}
         self.without_books: set[int] = set()  # frames of one book, which lack the axis of books
         self.held: list[Any] = []  # what `names` and `arrays` know by id must live on
-        self.arrays: dict[int, np.ndarray] = {}
+        self.arrays: dict[tuple, np.ndarray] = {}
         self.matrices: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def bind(self, tensor, name: str):
@@ -63,10 +63,10 @@ class Walk:
         """A constant as an array, the same for each use."""
         if isinstance(x, bool | int | float | list | tuple):
             return np.asarray(x, dtype)
-        if id(x) not in self.arrays:
-            self.arrays[id(x)] = np.asarray(ops.convert_to_numpy(x), dtype)
+        if (id(x), dtype) not in self.arrays:
+            self.arrays[id(x), dtype] = np.asarray(ops.convert_to_numpy(x), dtype)
             self.held.append(x)
-        return self.arrays[id(x)]
+        return self.arrays[id(x), dtype]
 
     def input(self, x, dtype: str = "float32"):
         """An operand: the name of a tensor of this type, or a constant."""
@@ -105,7 +105,7 @@ class Walk:
 def _elementwise(kind: str):
     def convert(walk: Walk, operation, out, a, b):
         kinds = {x.dtype for x in (a, b) if isinstance(x, keras.KerasTensor)}
-        compared = out.dtype == "bool" and kind not in ("And", "Or")
+        compared = out.dtype == "bool"
         dtype = (kinds.pop() if len(kinds) == 1 else "float32") if compared else out.dtype
         a, b = walk.input(a, dtype), walk.input(b, dtype)
         if kind == "Add":  # sums that begin with 0
