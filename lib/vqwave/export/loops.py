@@ -57,7 +57,7 @@ class LoopBuilder:
     """
 
     def __init__(self, core, kind: str):
-        from .step import Walk  # which needs Keras
+        from .step import Walk, of_all_books  # which need Keras
 
         form, precision = kind.rsplit("_", 1)
         self.core, self.config, self.books = core, core.config, core.config.books
@@ -68,7 +68,9 @@ class LoopBuilder:
         self.codes: list[Any] = []
         self.logits: list[Any] = []
         self._trace()
-        self.parallel = self.core.jacobi or self._of_all_books() is not None
+        whole = of_all_books(self.logits)
+        self.parallel = core.jacobi or whole is not None
+        self.logits = self.logits if whole is None else [whole]
         self.code_axis = 3 if self.parallel else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
         self.rows = "R" if self.guided else "B"
@@ -113,18 +115,6 @@ class LoopBuilder:
                    if config.core.performs else {})
         _, self.next_states = self.core.step(previous, context, state, draw, **options)
 
-    def _of_all_books(self):
-        """The tensor [B, books, codes] whose parts are the logits of the books, if there is one:
-        then all books are drawn together.
-        """
-        operations = [logits._keras_history for logits in self.logits]
-        if self.books == 1 or {type(x.operation).__name__ for x in operations} != {"GetItem"}:
-            return None
-        calls = [x.operation._inbound_nodes[x.node_index].arguments.args for x in operations]
-        keys = [(slice(None), book) for book in range(self.books)]
-        same = len({id(tensor) for tensor, _ in calls}) == 1
-        return calls[0][0] if same and [key for _, key in calls] == keys else None
-
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order: (name of the frame, name of its log_probs)."""
         body, uniforms = self.body, "body_uniforms"
@@ -138,7 +128,7 @@ class LoopBuilder:
         if self.core.jacobi:
             return self._passes(*(x[0] for x in inputs))
         codes, all_logits = [], []
-        for book, logits in enumerate([self._of_all_books()] if self.parallel else self.logits):
+        for book, logits in enumerate(self.logits):
             logits, code = self._sample(book, logits, *(x[book] for x in inputs))
             codes.append(code)
             all_logits.append(logits)

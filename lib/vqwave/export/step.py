@@ -102,6 +102,19 @@ class Walk:
         return self.dense(self(x), kernel, bias, scale)
 
 
+def of_all_books(logits: list):
+    """The tensor [B, books, codes] whose parts `[:, k]` are the logits of the books; None if there
+    is none. If there is, all books are drawn together.
+    """
+    operations = [tensor._keras_history for tensor in logits]
+    if len(logits) < 2 or {type(x.operation).__name__ for x in operations} != {"GetItem"}:
+        return None
+    calls = [x.operation._inbound_nodes[x.node_index].arguments.args for x in operations]
+    same = len({id(tensor) for tensor, _ in calls}) == 1
+    keys = [(slice(None), book) for book in range(len(logits))]
+    return calls[0][0] if same and [key for _, key in calls] == keys else None
+
+
 def _elementwise(kind: str):
     def convert(walk: Walk, operation, out, a, b):
         kinds = {x.dtype for x in (a, b) if isinstance(x, keras.KerasTensor)}
