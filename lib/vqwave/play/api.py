@@ -90,19 +90,17 @@ class VQWave(ChainModels):
                stay: float | None = None) -> Prompt:
         """A part of a recording that a piece can continue, encoded at every level from the top down
         to `level`. The part is cut to whole frames of the top level. Its codes equal those of the
-        whole recording.
+        whole recording. The first call measures the pitches of the codes, which takes some seconds.
 
         Args:
             recording: a file's path, or float [samples] in [-1, 1] at the chain's rate.
             seconds: the length of the part; None: up to the end of the recording. start: where the
                 part begins, in seconds.
             keep_original: play the recording itself, not its decoded codes.
-            stay: how strongly the music keeps to the recording's pitches, see `Stream.set`; None
-                is 1. The first call measures the pitches of the codes, which takes some seconds.
+            stay: how strongly the music keeps to the recording's pitches, see `Stream.set`.
 
-        Raises:
-            UserError: the part is unreadable, silent, or shorter than one frame of the top level;
-                or `stay` is out of range.
+        Raises `UserError` if the part is unreadable, silent, or shorter than one frame of the top
+        level, or `stay` is out of range.
         """
         levels = self.chain.down_to(self.ending(level))
         codecs = {x: self._encoder(x) for x in levels}
@@ -139,13 +137,8 @@ class VQWave(ChainModels):
     def source(self, recording, keep: int | str | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
         """The source of a variation: a recording's codes at the level `keep` (None: the top).
-
-        Args:
-            recording: a file's path, or float [samples].
-            report: called with the share of a file that is encoded.
-
-        Raises:
-            UserError: the recording is unreadable or silent.
+        recording: a file's path, or float [samples]. report: called with the share of a file that
+        is encoded. Raises `UserError` if the recording is unreadable or silent.
         """
         keep = self.chain.check_keep(self.chain.top if keep is None else keep, self.chain.bottom)
         if isinstance(recording, str | os.PathLike):
@@ -157,9 +150,7 @@ class VQWave(ChainModels):
 
     def decode(self, codes, level: int | str | None = None) -> np.ndarray:
         """Codes int [N] or [batch, N], with several codebooks […, books] -> audio float32 [N·level]
-        or [batch, N·level].
-
-        A residual codec takes any number of its first books.
+        or [batch, N·level]. A residual codec takes any number of its first books.
         """
         codec = self._encoder(self.chain.check_level(level))
         step = codec.config.positions

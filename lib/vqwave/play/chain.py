@@ -275,10 +275,8 @@ class Chain:
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
         """Sample the bottom level's next block. Meanwhile workers compute the context of the
-        following block and, with `decode`, decode the next block of sound.
-
-        Returns:
-            The decoded block, float32 [batch, block]; None without `decode`.
+        following block and, with `decode`, decode the next block of sound, which is returned:
+        float32 [batch, block].
         """
         bottom, block = self.bottom, self.bottom.blocks
         needed, next_context = block * bottom.per_block < self._last, None

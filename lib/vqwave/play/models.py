@@ -88,33 +88,23 @@ class ChainModels:
         always below `keep`. A chain that lacks weights ends above the first level without weights,
         unless `level` names one. A line on stderr then names what is missing.
         """
-        chain = self.chain
-        if level == "all":
-            return self._last_complete(min(chain.generators, default=chain.bottom), keep)
-        if level is None:
-            return self._last_complete(
-                chain.ending if keep is None or chain.ending < keep else chain.below(keep), keep)
-        return chain.check_level(level)
-
-    def _last_complete(self, level: int, keep: int | None) -> int:
-        """`level`, or the finest level above it to which no weights are missing. keep: a level
-        whose codes are given, so that levels from there up need no generators.
-        """
-        chain, last = self.chain, None
-        missing: list[str] = []
-        for x in chain.down_to(level):
-            generator = chain.generators.get(x)
-            if keep and x >= keep:
+        chain, last, missing = self.chain, None, []
+        if level is not None and level != "all":
+            return chain.check_level(level)
+        end = (min(chain.generators, default=chain.bottom) if level == "all" else
+               chain.ending if keep is None or chain.ending < keep else chain.below(keep))
+        for x in chain.down_to(end):
+            if keep and x >= keep:  # its codes are given
                 continue
-            if generator and not self.has(generator):
-                missing.append(generator)
+            if x in chain.generators and not self.has(chain.generators[x]):
+                missing.append(chain.generators[x])
                 break
             if self.has(chain.codecs[x]):
                 last, missing = x, []
             else:
                 missing.append(chain.codecs[x])
         if not missing or last is None:
-            return level  # without weights of the first level, loading raises an error
+            return end  # without weights of the first level, loading raises an error
         defaults.note(f"no weights of {' and '.join(missing)} in {self._generators}, so the chain "
                       f"ends at {level_name(last)}")
         return last

@@ -112,8 +112,7 @@ class StreamStatus:
     @property
     def tempo(self) -> float:
         """The tempo of the score, in beats per minute; 0 without a score or before it begins."""
-        score = self._chain.score
-        return score.tempo if score else 0.0
+        return self._chain.score.tempo if self._chain.score else 0.0
 
     @property
     def notes_since(self) -> int:
@@ -129,9 +128,8 @@ class StreamStatus:
         upbeat is before sample 0. Right from sample `notes_since` on.
         """
         score = self._chain.score
-        if score is None:
-            return np.zeros(0, np.int64)
-        return score.state.times[::STEPS_PER_BEAT] + self._score_delay
+        return (score.state.times[::STEPS_PER_BEAT] + self._score_delay if score
+                else np.zeros(0, np.int64))
 
     @property
     def places(self) -> np.ndarray:
