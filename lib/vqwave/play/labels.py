@@ -40,8 +40,7 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
     label: a label, or a mixture as text ("calm:0.7,battle:0.3") or as {label: share}. None means no
     label; "" means all parts, or no label if labels are no parts. A list has one of these for each
     piece. An array that this function returned stays as it is. The name of a track, a folder or a
-    mood stands for its parts. Raises `UserError` for an unknown label or a share that is not above
-    0.
+    mood stands for its parts. Raises `UserError` for an unknown label or a share not above 0.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):

@@ -119,14 +119,11 @@ class LevelState(BufferState):
 
 
 class Level(CodeBuffer):
-    """One generator that samples its level: a `config.View` for its conditions.
+    """One generator that samples its level: a `View` for its conditions.
 
-    Args:
-        above: the levels above by number, of which the conditions read some.
-        block: samples of a block.
-        least_source: see `LEAST_SOURCE`.
-        kept: see `CodeBuffer`.
-        sound: the `decoder.Sound` of the level above, if a condition reads it.
+    above: the levels above by number, of which the conditions read some. block: samples of a block.
+    least_source: see `LEAST_SOURCE`. kept: see `CodeBuffer`. sound: the `decoder.Sound` of the
+    level above, if a condition reads it.
     """
 
     state: LevelState
@@ -188,13 +185,13 @@ class Level(CodeBuffer):
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """See `config.View`. Samples the level above as far as needed."""
+        """See `View`. Samples the level above as far as needed."""
         self.source.fill(end)
         self.source.read_from = begin * self.source.level
         return self.source.window(begin, end, pad)
 
     def sound_above(self, begin: int, end: int) -> np.ndarray:
-        """See `config.View`. Samples and decodes the level above as far as needed."""
+        """See `View`. Samples and decodes the level above as far as needed."""
         samples = self._sound.read(begin * self.level, end * self.level)
         return samples.reshape(self.batch, end - begin, self.level)
 
@@ -202,7 +199,7 @@ class Level(CodeBuffer):
         return self.state.labels.pairs(start, count)
 
     def score(self, start: int, count: int, books: int) -> np.ndarray:
-        """See `config.View`. Composes as far as needed."""
+        """See `View`. Composes as far as needed."""
         if self._score:
             self._score.read_from = start * self.level
             return self._score.in_frames(start * self.level, count, self.level)

@@ -70,12 +70,10 @@ def read(path) -> Score:
         with open(path, "rb") as opened:
             data = opened.read(MOST_BYTES + 1)
         return _score(*_parse(data))
-    except OSError as e:
-        raise UserError(f"{printable(path)}: {reason(e)}") from e
-    except ValueError as e:
-        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {e}") from e
-    except UserError as e:
-        raise UserError(f"{printable(path)}: {e}") from e
+    except (OSError, ValueError, UserError) as e:
+        text = reason(e) if isinstance(e, OSError) else str(e)
+        problem = "cannot be read as a MIDI file: " * isinstance(e, ValueError)
+        raise UserError(f"{printable(path)}: {problem}{text}") from e
 
 
 class _Event(NamedTuple):

@@ -187,13 +187,9 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
     """Play float32 blocks [samples] in [-1, 1] until their end, the key q, or Ctrl-C. Space pauses
     and resumes. Must be called from the main thread. Returns the status at the end.
 
-    Args:
-        device: index, name or part of the name.
-        show: called with the status, up to 20 times a second. press: called with all other keys.
-
-    Raises:
-        UserError: PyAudio or the device is missing, or the device does not play.
-        An error of `blocks` is raised after the blocks before it have been played.
+    device: index, name or part of the name. show: called with the status, up to 20 times a second.
+    press: called with all other keys. Raises `UserError` if PyAudio or the device is missing, or
+    the device does not play. An error of `blocks` is raised after the blocks before it have played.
     """
     feed = Feed(blocks, sample_rate, latency.buffer, latency.prebuffer)
     with _portaudio() as pa:

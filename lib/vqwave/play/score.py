@@ -122,12 +122,9 @@ class ScoreState(LevelState):
 
 def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int, *,
                   recorded: bool, intro: bool) -> dict[str, Any]:
-    """The values of a `ScoreState` with which a piece begins.
-
-    Args:
-        prompt: a score that the piece continues.
-        recorded: whether the piece begins with the recording of this score.
-        intro: keep the beats before the first sound of a score that is not recorded.
+    """The values of a `ScoreState` with which a piece begins. prompt: a score that the piece
+    continues. recorded: whether the piece begins with the recording of this score. intro: keep the
+    beats before the first sound of a score that is not recorded.
     """
     empty = np.empty((batch, 0, books), np.int32)
     values = {"edited": empty, "redrawn": empty, "line": np.full((batch, melody.ORDER, 2), -1),
@@ -171,11 +168,9 @@ class ScoreLevel(Level):
     """The level that composes the score. Its positions are steps of a quarter of a beat. All pieces
     of a batch share the tempo and the plan of sections.
 
-    Args:
-        sample_rate: the rate of `times`.
-        chain_labels: see `known_labels`. Where they are parts, sections have their registers and
-            their loudness.
-        labels_of: the labels of a section by its number, as `read_labels` returns them, or None.
+    sample_rate: the rate of `times`. chain_labels: see `known_labels`. Where they are parts,
+    sections have their registers and their loudness. labels_of: the labels of a section by its
+    number, as `read_labels` returns them, or None.
     """
 
     state: ScoreState

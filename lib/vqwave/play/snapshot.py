@@ -163,9 +163,7 @@ class Snapshot:
                         f"{SNAPSHOT_VERSION}")
 
     def engines(self, given: Engines | None, music) -> Engines:
-        """The engines of the saved chain: `given`, otherwise loaded. Raises `UserError` if others
-        are given.
-        """
+        """The engines of the saved chain: `given`, or loaded. Raises `UserError` for others."""
         parts = given.parts if given else [part.load() for part in self.parts]
         names, others = [x.name for x in self.parts], [x.config.name for x in parts]
         if names != others:
