@@ -34,7 +34,7 @@ def blocks(stream):
 
 def test_each_beat_is_told_once_when_it_is_heard_and_a_tempo_is_followed():
     stream, partner, followed = SimpleNamespace(position=0, tempo=90.0), Partner(), []
-    beats = sync.Beats(stream, partner, followed.append)
+    beats = sync.Beats(stream, [partner], followed.append)
     made = beats.follow(blocks(stream))
     for sample in range(0, 4000, 250):
         while stream.position < sample + BLOCK:

@@ -15,12 +15,12 @@ CHANGE = 0.05
 
 
 class Beats:
-    """Tells a partner, `Osc` or `Link`, each beat of a stream's score when it is heard.
-    follow_tempo: called with a tempo that the partner has set.
+    """Tells partners, `Osc` and `Link`, each beat of a stream's score when it is heard.
+    follow_tempo: called with a tempo that a partner has set.
     """
 
-    def __init__(self, stream, partner, follow_tempo: Callable[[float], None]):
-        self.stream, self.partner, self.follow_tempo = stream, partner, follow_tempo
+    def __init__(self, stream, partners, follow_tempo: Callable[[float], None]):
+        self.stream, self.partners, self.follow_tempo = stream, partners, follow_tempo
         self._beats: dict[int, int] = {}  # {sample: place in the bar}
         self._heard, self._tempo = -1.0, 0.0
 
@@ -33,16 +33,19 @@ class Beats:
             yield block
 
     def send(self, sample: float, paused: bool = False):
-        """Tell the beats up to this sample, and follow the partner."""
+        """Tell the beats up to this sample, and follow partners."""
         heard, self._heard = sorted(at for at in [*self._beats] if at <= sample), sample
-        for place in map(self._beats.pop, heard):
-            self.partner.tell(self._tempo, place)
-        if tempo := self.partner.heard():
-            self.follow_tempo(tempo)
+        places = [*map(self._beats.pop, heard)]
+        for partner in self.partners:
+            for place in places:
+                partner.tell(self._tempo, place)
+            if tempo := partner.heard():
+                self.follow_tempo(tempo)
 
     def close(self):
-        """Leave the partner."""
-        self.partner.close()
+        """Leave the partners."""
+        for partner in self.partners:
+            partner.close()
 
 
 def partners(args) -> list:
