@@ -36,7 +36,8 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         nonlocal idle_since
         idle_since = _check_workers(address, client, idle_since, say)
 
-    with _connect(address) as client, client.get_executor(pure=False) as executor:
+    with _connect(address) as client:
+        executor = client.get_executor(pure=False)
         for job, future in completed(lambda job: executor.submit(function, *job), jobs,
                                      MOST_WAITING, check):
             yield job, _result(address, future)
