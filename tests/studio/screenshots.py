@@ -52,6 +52,7 @@ def playing(browser, address, *size):
     page = opened(browser, f"{address}/?seed={SEED}&seconds=endless", *size)
     page.get_by_text("This link holds a piece").wait_for()
     page.locator("#more").evaluate("one => { one.open = false }")
+    page.evaluate("() => { window.vqwave.player.slow = true }")  # longer blocks: no gaps on a busy machine
     page.locator("#play").click()
     until(page, f"sound?.position > {SECONDS * RATE}")
     return page

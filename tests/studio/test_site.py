@@ -4,12 +4,11 @@ import contextlib
 import http.client
 import queue
 import re
-import socket
 import threading
 
 import pytest
 
-from vqwave.studio import limits, site
+from vqwave.studio import site
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +54,5 @@ def test_only_files_of_the_site_are_served(get, path):
 
 
 def test_other_hosts_and_methods_are_refused(get):
-    for host, status in (("localhost:1", 200), ("127.0.0.1", 200), ("elsewhere.example", 421), ("10.0.0.1", 421)):
-        assert get("/", Host=host)[0] == status, host
-    for method in ("POST", "PUT", "DELETE"):
-        assert get("/", method)[0] == 405
-
-
-def test_an_unfinished_request_is_dropped(get, monkeypatch):
-    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
-    with socket.create_connection(get.address, timeout=60) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHos")
-        with contextlib.suppress(ConnectionError):
-            assert connection.recv(1) == b""
+    for method, host, status in (("GET", "localhost:1", 200), ("GET", "elsewhere.example", 421), ("POST", "127.0.0.1", 405)):
+        assert get("/", method, Host=host)[0] == status

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,38 +124,6 @@ def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     page.wait_for_function("() => document.querySelector('.codes-32').innerText.includes('bits a frame')")
     assert page.locator(".codes-512").count() == 0
     assert "--variation-of 'my song.mp3' --keep 128" in page.locator("#takes .command").inner_text()
-
-
-def test_the_link_of_a_steered_piece_generates_it_again(open_page):
-    page = open_page()
-    assert page.locator("#wild").is_disabled() and page.get_by_text("Press Play first").is_visible()
-    ask_for(page, seed=3)
-    make(page)
-    page.locator("#jump").click()
-    page.wait_for_function("() => window.vqwave.player.marks.length === 1")
-    page.locator("#hold").click()
-    page.wait_for_function("() => window.vqwave.player.marks.length === 2")
-    until(page, f"sound.position > {2 * RATE}")
-    assert page.locator("#hold").get_attribute("aria-pressed") == "true"
-    page.locator("#hold").click()
-    with page.expect_response(lambda r: r.url.endswith("/set") and "wild" in r.request.post_data):
-        page.locator("#wild").fill("0.8")
-    marks = page.evaluate("() => window.vqwave.player.marks.map(({ sample }) => sample)")
-    until(page, f"sound.position > {max(marks) + RATE}")
-    page.locator("#stop").click()
-    page.get_by_text(re.compile("You changed it [34] times")).wait_for(state="attached")
-    wav = download(page, "wav")[1]
-    assert len(json.loads(download(page, "json")[1])["changes"]) in (3, 4)
-    page.locator("#takes a", has_text="Make again in the form").click()
-    page.wait_for_function("() => document.querySelector('#seed')?.value")
-    assert page.locator("#replay").is_checked()
-    make(page)
-    until(page, "player.record")
-    assert download(page, "wav")[1] == wav
-    # Another seed begins without changes.
-    with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as request:
-        page.locator("#die").click()
-    assert request.value.post_data_json["changes"] == request.value.post_data_json["seed"] == ""
 
 
 def test_the_form_sets_the_first_tempo_and_key_of_a_score(open_page, shared, tmp_path):

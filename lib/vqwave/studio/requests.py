@@ -313,6 +313,7 @@ def explain(error: Mapping) -> str:
     short.maxlevel = 2
     field = " ".join(str(part)[:40] for part in error["loc"] if part not in ("body", "query"))
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = message.partition(", unable")[0].replace("valid integer", "whole number")
     return files.printable(f"{field.replace('_', ' ') or 'the request'} {message}, not "
                            f"{short.repr(error['input'])}.")
 

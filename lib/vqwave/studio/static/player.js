@@ -543,7 +543,7 @@ export class Player {
     else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? `${this.ending}. Press Play to hear it again.` : "Playing. The whole piece is made."}${gaps}`);
     else if (sound.end) {
       const doing = sound.paused ? "Paused" : sound.mute ? "The browser has no sound output" : sound.playing ? "Playing" : "Waiting for more sound";
-      this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed < 1 ? `slower than playback (${this.speed.toFixed(1)}×)` : `${this.speed.toFixed(1)}× faster than playback`}.` : ""}${gaps}`);
+      this.say(`${what} ${doing}.${this.speed && this.speed < 1 ? ` This machine makes ${this.speed.toFixed(1)} s of music a second.` : ""}${gaps}`);
     }
   }
 }
