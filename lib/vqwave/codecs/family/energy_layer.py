@@ -7,7 +7,6 @@ from ..blocks_layer import prepend_past
 from .energy import EnergyBottleneck
 
 
-@layer_for(EnergyBottleneck)
 class EnergyDescent(layers.Layer):
     """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> same shape.
 
@@ -71,3 +70,6 @@ class EnergyDescent(layers.Layer):
             x = x + self.config.rate * (ops.matmul(mixed, ops.transpose(query))
                                  + ops.matmul(activation, ops.transpose(memory)))
         return x
+
+
+layer_for(EnergyBottleneck)(lambda config: [EnergyDescent(config, name="energy")])
