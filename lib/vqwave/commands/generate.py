@@ -65,7 +65,12 @@ def main(argv=None) -> int:
     args = pieces.parse(options, words, "play",
                         f"`{cli.command('play')}` has the options for playing")
     paths = render.check_outputs(args.output, args.batch or 1)
-    check(args, paths)
+    if args.length is None and args.seconds is None and not args.variation_of:
+        args.seconds = SECONDS
+    if args.midi is not None:
+        args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
+                     else render.check_outputs(args.midi, len(paths), midi_files.check_output))
+    pieces.check(args, [*paths, *(args.midi or ())], NEEDS)
     finish = render.Finish(args.fade, args.loop, args.normalize)
     music = pieces.load(args)
     if music.vae is not None:
@@ -73,18 +78,6 @@ def main(argv=None) -> int:
     stream, changes = pieces.open_stream(args, music, batch=args.batch if len(paths) > 1 else None)
     with stream:
         return write(args, stream, paths, finish, changes)
-
-
-def check(args, paths):
-    """Fill in the default length, and the paths of --midi. Raises `UserError` for contradictions
-    and existing files.
-    """
-    if args.length is None and args.seconds is None and not args.variation_of:
-        args.seconds = SECONDS
-    if args.midi is not None:
-        args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
-                     else render.check_outputs(args.midi, len(paths), midi_files.check_output))
-    pieces.check(args, [*paths, *(args.midi or ())], NEEDS)
 
 
 def sample_prior(args, music):
