@@ -207,7 +207,7 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
 WRONG_CODECS = [
     ("stages: [{stride: 1200000, channels: 1}]", "1200000 samples a code; at most 1048576"),
     ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is a number too long"),
-    ("quantizer: {kind: huffman}", "'huffman'.*kind must be one of 'ema', 'residual', 'som'"),
+    ("quantizer: {kind: huffman}", "'huffman'.*kind must be one of 'banded', 'ema', 'gain_shape'"),
     ("quantizer: {kind: gain_shape}", "gain_shape, needs encoder of kind banded, not mirror"),
     ("block: {kernel_size: 4}", "kernel_size: 4 is even"),
     ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]", "power of 2, but the strides multiply to 3"),
@@ -275,7 +275,7 @@ WRONG_GENERATORS = [
     (condition(level=33), "33, must be a multiple of the generator's level, 8"),
     (condition(level=8), "8, must be a multiple of the generator's level, 8"),
     ({"conditions": condition()["conditions"] * 2}, "two conditions have the same input"),
-    ({"core": {"kind": "gru"}}, "'gru'.*'lstm', 'wavenet', 'transformer', 'pixelcnn'"),
+    ({"core": {"kind": "gru"}}, "'gru'.*'lstm', 'pixelcnn'"),
     ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),
     ({"core": {"kind": "transformer", "heads": 7}}, "width is 256; it must be a multiple of heads, 7"),
     ({"core": {"kind": "pixelcnn", "dilations": [1, 2], "kernel_books": 5}, "books": 7},
