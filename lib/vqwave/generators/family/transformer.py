@@ -39,8 +39,8 @@ class TransformerCore(CoreConfig):
         return self
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """Ring buffers of keys and values for each layer. `count` counts the frames; at 2·`window`
-        it restarts at `window`.
+        """The last keys and values of each layer, oldest first, and the number of frames, up to
+        `window`.
         """
         states: dict[str, tuple[int, ...]] = {"count": (1,)}
         return states | {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)

@@ -1,5 +1,5 @@
 """Attention over a sliding window, for whole sequences and for one frame at a time. A single frame
-attends to a ring buffer of the frames before.
+attends to a queue of the frames before.
 
 The score of query q and the key k of a frame `age` frames back is q·k / √d − slope·age. Head h of H
 has the slope 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xiao et al. 2023).
@@ -64,8 +64,8 @@ def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
     return mixed[:, :total]
 
 
-def attend_to_ring(q, keys, values, sinks: Sinks | None, ages):
-    """One frame: q [batch, heads, d]; keys and values of a ring [batch, heads, window, d]; ages
+def attend_to_last(q, keys, values, sinks: Sinks | None, ages):
+    """One frame: q [batch, heads, d]; the last keys and values [batch, heads, window, d]; ages
     int32 [batch, window] -> [batch, heads, d].
     """
     return _attend(q[:, :, None], keys, values, sinks, ages[:, None, None])[:, :, 0]
@@ -122,22 +122,18 @@ class TransformerStack(StackCore):
 
     def advance(self, x, state):
         core, new = self.config.core, []
-        count = ops.cast(state[0], "int32")
-        place = count % core.window
-        slots = ops.arange(core.window, dtype="int32")
-        is_new = ops.equal(slots, place)[:, None, :, None]
-        age = ops.where(count >= slots, (count - slots) % core.window, HIDDEN_DISTANCE)
+        count, ages = ops.cast(state[0], "int32"), np.arange(core.window, dtype=np.int32)[::-1]
+        ages = ops.where(count >= ages, ages, HIDDEN_DISTANCE)
 
         def attend(i, q, k, v):
-            rings = state[1 + 2 * i], state[2 + 2 * i]
-            keys, values = (ops.where(is_new, ops.cast(new_row[:, :, None], "float32"), ring)
-                            for ring, new_row in zip(rings, (k, v), strict=True))
+            keys, values = (ops.concatenate([queue[:, :, 1:], ops.cast(x[:, :, None], "float32")],
+                                            axis=2)
+                            for queue, x in zip(state[1 + 2 * i : 3 + 2 * i], (k, v), strict=True))
             new.extend((keys, values))
-            return attend_to_ring(q, keys, values, self.attentions[i][2], age)
+            return attend_to_last(q, keys, values, self.attentions[i][2], ages)
 
         x = self._run_layers(x, attend)
-        last = 2 * core.window - 1
-        count = ops.where(ops.equal(count, last), core.window, count + 1)
+        count = ops.where(count < core.window, count + 1, count)
         return x, [ops.cast(count, "float32"), *new]
 
     def _run_layers(self, x, attend, training=False):
