@@ -28,7 +28,7 @@ def filtered(**head):
 @pytest.fixture(scope="module")
 def codec():
     """Random weights, so that the filter changes much."""
-    model = filtered(dilations=[1, 3], envelope=4)
+    model = filtered(dilations=[1, 3])
     rng = np.random.default_rng(0)
     for v in model.decoder.weights:
         v.assign(v + rng.normal(0, 0.1, v.shape))
@@ -142,15 +142,3 @@ def test_a_head_that_does_not_fit_is_refused():
     values["head"] = {"kind": "source_filter", "hop": 384}
     with pytest.raises(ConfigError, match="hop is 384; it must divide"):
         validate_model(values, "a.yml")
-    values["head"] = {"kind": "source_filter", "envelope": 3}
-    with pytest.raises(ConfigError, match="envelope is 3; it must divide"):
-        validate_model(values, "a.yml")
-
-
-def test_the_envelope_changes_loudness_within_a_hop(codec):
-    layer, gains = codec.head.layer, np.zeros((1, 9, 4), "float32")
-    gains[0, 5] = [0, 0, -1.5, 0]
-    factors = np.asarray(layer._envelope(gains, 6))[0]
-    np.testing.assert_allclose(factors[[0, 1, 3, 4, 5]], 1.0, atol=1e-6)
-    np.testing.assert_allclose(np.log(factors[2, [127, 159, 191, 223, 255]]),
-                               [0, -0.75, -1.5, -0.75, 0], atol=1e-5)

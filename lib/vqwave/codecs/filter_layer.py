@@ -33,8 +33,6 @@ NOISE_INPUTS = 16
 """Channels of noise that the network reads, so that it can vary what the codes do not say."""
 RANGE = 3.0
 """The largest change of a bin by the network, in nats (26 dB)."""
-ENVELOPE_RANGE = 2.0
-"""The largest log gain of the envelope (17 dB)."""
 CUT, BOOST = 0.6, 0.35
 """The largest changes of a gain band: -48 and +28 dB, in the units of `spectrum.loudness_of`."""
 SILENCE = 1e-5
@@ -199,13 +197,6 @@ class SourceFilter(layers.Layer):
         self.norm = layers.LayerNormalization(epsilon=1e-5, name="norm", dtype=policy)
         self.change = layers.Dense(2 * bins, name="change", dtype="float32",
                                    kernel_initializer=keras.initializers.RandomNormal(stddev=2e-3))
-        self.steps = head.envelope
-        if self.steps:
-            self.envelope = layers.Dense(self.steps, name="envelope", dtype="float32",
-                                         kernel_initializer="zeros")
-            # A step's gain is that of its last sample; gains are linear between.
-            places = np.arange(1, head.hop + 1) / (head.hop / self.steps)
-            self.curve = interpolation(places, np.arange(self.steps + 1.0))
         self._interpolations(front)
         self.held = -(-(self.stft.overlap - 1) // self.rate) * self.rate
         """Spectra that wait before their blocks are whole, in whole frames."""
@@ -245,8 +236,7 @@ class SourceFilter(layers.Layer):
             layer.build(features_shape)
         self.read.build((None, None, self.stft.bins + NOISE_INPUTS))
         inner = (None, None, self.config.head.width)
-        for layer in (*self.blocks, self.norm, self.change,
-                      *([self.envelope] if self.steps else [])):
+        for layer in (*self.blocks, self.norm, self.change):
             layer.build(inner)
 
     def compute_output_shape(self, features_shape, start_shape=None, gains_shape=None):
@@ -280,22 +270,10 @@ class SourceFilter(layers.Layer):
                          PERIOD // self.stft.hop)
         spectra = self._filter(spectra, controls, number,
                                ops.repeat(inside(after), self.rate, axis=1), memory)
-        count = ops.shape(spectra)[1]
-        spectra = ops.concatenate([memory.past(spectra, self.held, self.rate), spectra], 1)[
-            :, : count + self.stft.overlap - 1]
-        blocks = self.stft.blocks(spectra[..., : 2 * self.stft.bins])
-        if self.steps:
-            blocks = blocks * self._envelope(spectra[..., 2 * self.stft.bins :], count)
+        blocks = self.stft.blocks(ops.concatenate(
+            [memory.past(spectra, self.held, self.rate), spectra], 1)[
+                :, : ops.shape(spectra)[1] + self.stft.overlap - 1])
         return ops.reshape(blocks, (ops.shape(blocks)[0], -1, 1)), clues
-
-    def _envelope(self, gains, count):
-        """Log gains [batch, count + overlap − 1, steps] of spectra -> factors [batch, count, hop]
-        of the blocks. A block has the gains of the last spectrum that overlaps it.
-        """
-        last = self.stft.overlap - 1
-        before = gains[:, last - 1 : last - 1 + count, -1:]
-        nodes = ops.concatenate([before, gains[:, last : last + count]], axis=-1)
-        return ops.exp(ops.matmul(nodes, self.curve))
 
     def _amplitudes(self, clues, features, inside, memory: Memory):
         """Of all tones, [batch, n, tones]."""
@@ -319,8 +297,8 @@ class SourceFilter(layers.Layer):
                            (ops.shape(frames)[0], -1, frames.shape[-1]))
 
     def _filter(self, tones, controls, number, inside, memory: Memory):
-        """Spectra of tones [batch, m, 2·bins] -> of the sound, and the log gains of its envelope.
-        number: of each spectrum, int32 [batch, m]; inside: [batch, m, 1].
+        """Spectra of tones [batch, m, 2·bins] -> of the sound. number: of each spectrum, int32
+        [batch, m]; inside: [batch, m, 1].
         """
         width, bins = self.config.head.width, self.stft.bins
         projected, spectrum, gains = ops.split(controls, [width, width + self.bins], axis=-1)
@@ -342,15 +320,10 @@ class SourceFilter(layers.Layer):
         for block in self.blocks:
             x = x * mask
             x = block(x, memory.past(x, block.past_steps, self.rate))
-        x = self.norm(x)
-        change = ops.exp(RANGE * ops.tanh(self.change(x) / RANGE))
+        change = ops.exp(RANGE * ops.tanh(self.change(self.norm(x)) / RANGE))
         of_tones, of_noise = ops.split(change, 2, axis=-1)
-        sound = (tones * _twice(of_tones * correction)
-                 + noise * _twice(of_noise * correction * envelope * inside))
-        if self.steps:
-            gains = ENVELOPE_RANGE * ops.tanh(self.envelope(x) / ENVELOPE_RANGE) * inside
-            sound = ops.concatenate([sound, gains], axis=-1)
-        return sound
+        return (tones * _twice(of_tones * correction)
+                + noise * _twice(of_noise * correction * envelope * inside))
 
     def _correction(self, power, gains):
         """The factor of each bin that gives the bands of a spectrum their gains."""

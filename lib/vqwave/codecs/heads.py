@@ -32,8 +32,7 @@ class SourceFilterHead(HeadPart):
 
     above: oscillators play weaker peaks from this frequency on, in Hz. high_tones: quarter tones
     above the front end's octaves. width: channels of the network. taps, dilations: of the
-    convolution of each block, in spectra; all look back. envelope: steps within a hop of a gain
-    that sharpens attacks; 0: none.
+    convolution of each block, in spectra; all look back.
     """
 
     kind: Literal["source_filter"] = "source_filter"
@@ -47,7 +46,6 @@ class SourceFilterHead(HeadPart):
     width: Positive = 192
     taps: Annotated[int, Field(strict=True, ge=2, le=31)] = 7
     dilations: Dilations = (1, 1, 2, 1, 1, 4, 1, 1)
-    envelope: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
 
     def check(self, codec):
         if len(codec.stages) != 1:
@@ -55,6 +53,3 @@ class SourceFilterHead(HeadPart):
         if codec.level % self.hop or self.window % self.hop or self.window < 2 * self.hop:
             raise ValueError(f"the head's hop is {self.hop}; it must divide the codec's level, "
                              f"{codec.level}, and at most half its window, {self.window}")
-        if self.envelope and self.hop % self.envelope:
-            raise ValueError(f"the head's envelope is {self.envelope}; it must divide its hop, "
-                             f"{self.hop}")
