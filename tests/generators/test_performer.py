@@ -98,24 +98,3 @@ def test_the_critic_tells_performances_from_recordings_and_teaches_the_performer
         assert all(g is not None and np.abs(g).max() > 0 for g in tape.gradient(
             terms[name], [v.value for v in learns if "bias" not in v.path]))
         assert all(g is None or not np.abs(g).max() for g in tape.gradient(terms[name], [v.value for v in rests]))
-
-
-def test_the_closest_of_several_performances_learns(codebooks, rng):
-    core = Generator(replace(CONFIG, core=replace(CONFIG.core, draws=3))).core
-    core.start_outputs(codebooks)
-    frames = 2 * core.SPAN - 5
-    codes = rng.integers(0, CODES, (2, frames, BOOKS)).astype("int32")
-    performances = rng.normal(size=(3, 2, frames, BOOKS, 5)).astype("float32")
-    performances[..., 2, 1:] = 0
-    right = np.asarray(core.vectors_of(codes))
-    performances[1, 0, : core.SPAN] = performances[2, 1, core.SPAN :] = 0
-    performances[1, 0, : core.SPAN] += right[0, : core.SPAN]
-    performances[2, 1, core.SPAN :] += right[1, core.SPAN :]
-    closest = np.asarray(core._closest(performances, codes))
-    np.testing.assert_allclose(closest[0, : core.SPAN], performances[1, 0, : core.SPAN], atol=1e-6)
-    np.testing.assert_allclose(closest[1, core.SPAN :], performances[2, 1, core.SPAN :], atol=1e-6)
-    context = rng.normal(size=(2, frames, CONFIG.context_channels)).astype("float32")
-    import tensorflow as tf
-
-    logits = tf.function(core)(None, context, codes, training=True)
-    assert logits.shape == (2, frames, BOOKS, CODES)

@@ -1,10 +1,9 @@
 """A performer: the core of a level that draws no codes."""
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from ..levels.fields import Positive, Weight
 from .cores import CoreConfig
@@ -28,9 +27,6 @@ class PerformerCore(CoreConfig):
 
     head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. adversary,
     feature_matching: the weights of these losses beside the squared distance; 0: no adversary.
-    draws: the performances of a window in training, the closest of which learns from the squared
-    distance, so that noise may stand for what the score does not say (the variety loss of Gupta et
-    al. 2018, "Social GAN").
     """
 
     kind: Literal["frames"] = "frames"
@@ -42,7 +38,6 @@ class PerformerCore(CoreConfig):
     code_dim: Positive = 16
     adversary: Weight = 0.0
     feature_matching: Weight = 0.0
-    draws: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
 
     def check(self, generator):
         if not generator.conditions or generator.books == 1:

@@ -50,9 +50,6 @@ class NearestCodes(layers.Layer):
 class Performer(Core):
     """The performer: the core of kind `frames`."""
 
-    SPAN = 32
-    """Frames in which one of several performances is the closest, and learns."""
-
     compile_options = staticmethod(vector_compile_options)
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -76,28 +73,11 @@ class Performer(Core):
         `Core.call`.
         """
         shape = (*ops.shape(context)[:2], self.config.books)
-        draws = ([keras.random.uniform(shape, -0.5, 0.5, seed=self.seeds)
-                  for _ in range(self.config.core.draws)] if training else [ops.zeros(shape)])
-        performances = [self.perform(context, self.noise(draw), training) for draw in draws]
-        self.last_vectors = ops.cast(performances[0], "float32")
-        if len(performances) == 1:
-            return self.nearest(self.last_vectors)
-        return self.nearest(self._closest(ops.stack(performances), current))
-
-    def _closest(self, performances, codes):
-        """For each `SPAN` frames of a window, the performance that is closest to the codes int32
-        [batch, T, books]: performances [draws, batch, T, books, dim] -> [batch, T, books, dim].
-        """
-        performances = ops.cast(performances, "float32")
-        errors = ops.sum((performances - self.vectors_of(codes)) ** 2, axis=-1)
-        errors = ops.sum(errors * self.nearest.weight, axis=-1)
-        frames, count = ops.shape(errors)[2], self.config.core.draws
-        spans = -(-frames // self.SPAN)
-        errors = ops.pad(errors, [[0, 0], [0, 0], [0, spans * self.SPAN - frames]])
-        errors = ops.sum(ops.reshape(errors, (count, -1, spans, self.SPAN)), axis=-1)
-        closest = ops.repeat(ops.argmin(errors, axis=0), self.SPAN, axis=1)[:, :frames]
-        chosen = ops.moveaxis(ops.one_hot(closest, count), -1, 0)
-        return ops.sum(performances * chosen[..., None, None], axis=0)
+        draws = (keras.random.uniform(shape, -0.5, 0.5, seed=self.seeds) if training
+                 else ops.zeros(shape))
+        vectors = self.perform(context, self.noise(draws), training)
+        self.last_vectors = ops.cast(vectors, "float32")
+        return self.nearest(self.last_vectors)
 
     def vectors_of(self, codes):
         """The codes' vectors: int32 [batch, T, books] -> float32 [batch, T, books, dim]."""
@@ -150,8 +130,8 @@ class Critic(layers.Layer):
     books·dim], beside the context -> the features of each layer; the last are scores.
     """
 
-    WIDTH, STRIDES = 160, (1, 2, 2, 2, 2)
-    """Channels, and the strides of the convolutions: a score sees 2.3 s of frames of 512x."""
+    WIDTH, STRIDES = 160, (1, 2, 2)
+    """Channels, and the strides of the convolutions."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="critic", **kwargs)
