@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from vqwave.codecs import LogFrequencyFrontEnd
 from vqwave.codecs.codec_layer import Codec
 from vqwave.codecs.gains_layer import BandGains, RelativeLoudness
 from vqwave.codecs.losses_layer import flux
 from vqwave.generators import validate_model
 from vqwave.io import weights
-from vqwave.levels import ConfigError, replace
+from vqwave.levels import ConfigError
 from vqwave.play import engine
 
 RATE, HOP, EDGES = 22050, 512, (500, 2000)
@@ -51,26 +50,6 @@ def test_a_gain_follows_an_attack_within_a_frame_and_is_in_80_dB():
     assert np.all(gains[:19] < gains[21:].min() - 0.4)
     louder = np.asarray(measure.gains(measure.split(2 * audio)))[0]
     np.testing.assert_allclose(80 * (louder - gains)[22:], 20 * np.log10(2), atol=0.01)
-
-
-def test_slices_say_where_in_a_frame_a_sound_begins():
-    codec = Codec(replace(codec_config(), front_end=LogFrequencyFrontEnd(slices=4)))
-    audio = noise()
-    audio[:, : 20 * HOP + HOP // 4] *= 0.001
-    bins = codec.config.front_end.bins
-    slices = np.asarray(codec.front_end(audio))[0, :, 2 * bins : -3].reshape(-1, 4, 3)
-    assert (slices[20, 0] < slices[20, 1:].min(0) - 0.15).all()
-    of_bands = np.asarray(codec.encoder.get_layer("slices")(codec.front_end(audio)))[0, 20]
-    assert of_bands.shape == (7, 4)
-    np.testing.assert_allclose(of_bands[[0, -1]], 4 * slices[20, :, [0, -1]], atol=1e-5)
-
-
-def test_a_floor_lets_the_encoder_hear_quieter_sounds():
-    quiet = {floor: np.asarray(Codec(replace(
-        codec_config(), front_end=LogFrequencyFrontEnd(floor=floor))).front_end(
-            noise(amplitude=1e-6)))[0, :, : LogFrequencyFrontEnd().bins].mean()
-        for floor in (-88.0, -112.0)}
-    assert quiet[-88.0] == 0.0 and quiet[-112.0] == pytest.approx(-0.3, abs=0.01)
 
 
 def test_the_features_are_relative_to_the_gains():

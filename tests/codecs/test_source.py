@@ -5,7 +5,7 @@ from scipy.interpolate import BSpline
 from scipy.signal import hilbert
 from test_encoders import notes_config
 
-from vqwave.codecs import PERIOD, LogFrequencyFrontEnd
+from vqwave.codecs import PERIOD
 from vqwave.codecs.codec_layer import Codec
 from vqwave.codecs.family.spectrogram_layer import InverseSTFT
 from vqwave.codecs.source_layer import (
@@ -22,8 +22,6 @@ from vqwave.levels import replace, to_dict
 from vqwave.presets import load_preset
 
 RATE, HOP = 22050, 128
-FRONT = LogFrequencyFrontEnd(lowest=880, octaves=2)
-"""A grid of 48 quarter tones."""
 
 
 def test_the_tones_are_quarter_tones_on_concert_pitch_below_nyquist():
@@ -159,7 +157,7 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
     def overtones(levels, contrast):
         predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
         prominence, usual = Prominence()(predictions), np.zeros_like(levels)
-        layer = OvertonesOf(FRONT, 1800.0, contrast)
+        layer = OvertonesOf(48, 1800.0, contrast, 120)
         return np.asarray(layer([predictions, prominence, usual]))[0, 0]
 
     plain, contrasted = (overtones(levels, contrast) for contrast in (1.0, 2.5))
@@ -185,7 +183,7 @@ def test_a_peak_that_always_stands_makes_no_overtone_and_one_that_comes_does(rng
     levels[:, 360:, 40] += 6 / 80
     predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
     prominence, past_mean = Prominence()(predictions), PastMean(512)
-    layer = OvertonesOf(FRONT, 1800.0, 1.5)
+    layer = OvertonesOf(48, 1800.0, 1.5, 120)
     tones = np.asarray(layer([predictions, prominence, past_mean(prominence)]))[0]
     assert tones[0, 30] > 0 and not tones[256:, 30].any()
     assert not tones[:360, 40].any() and tones[360:, 40].all()

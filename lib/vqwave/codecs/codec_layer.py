@@ -43,8 +43,7 @@ class Codec(keras.Model):
         self.config, self.decoder_only = config, decoder_only
         self.front_end = layer_of(config.front_end)(config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
-            self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate,
-                                              getattr(config.front_end, "slices", 0))
+            self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate)
         build_encoder, build_decoder = layer_of(config.encoder)
         self.encoder, field = build_encoder(config, self.front_end)
         self.quantizer = layer_of(config.hierarchy)(config, seed)

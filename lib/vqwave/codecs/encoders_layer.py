@@ -14,7 +14,7 @@ from ..levels.kinds import layer_for, layer_of
 from .blocks_layer import Conv, ReceptiveField, dilated_names, gelu, stage_blocks, upsampling
 from .codec import CodecConfig
 from .encoders import BandedEncoder, MirrorEncoder
-from .gains_layer import Gains, RelativeLoudness, SlicesOfBands
+from .gains_layer import Gains, RelativeLoudness
 from .heads_layer import Head
 from .labels_layer import add_condition, label_vector_input
 
@@ -138,9 +138,6 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
     features, field = keras.Input((None, front_end.channels), name="features"), ReceptiveField()
     x = RelativeLoudness(config, name="relative")(features) if quantizer.gain_edges else features
     x = BandSplit(quantizer.bands, encoder.overlap, name="bands")(x)
-    if config.front_end.slices and quantizer.gain_edges:
-        slices = SlicesOfBands(config, name="slices")(features)
-        x = layers.Concatenate(name="with_slices")([x, slices])
     x = field.through(x, BandedConv(encoder.units, 1, name="expand"))
     for name, dilation in dilated_names("dilated", encoder.dilations):
         x = x + field.through(gelu(x), BandedConv(encoder.units, dilation, name=name))

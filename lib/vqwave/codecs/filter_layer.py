@@ -174,8 +174,9 @@ class SourceFilter(layers.Layer):
         self.stft = STFT(head.window, head.hop)
         bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
         self.clues = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
-        self.picked = PickedTones(front.floor, name="picked")
-        self.overtones = OvertonesOf(front, head.above, 1.5, name="overtones")
+        self.picked = PickedTones(name="picked")
+        self.overtones = OvertonesOf(front.bins, head.above, 1.5, front.first_tone,
+                                     name="overtones")
         self.prominence = Prominence(name="prominence")
         self.usual = PastMean(config.level, name="usual")
         # How much of each overtone sounds, at first nearly all.
@@ -304,8 +305,7 @@ class SourceFilter(layers.Layer):
         projected, spectrum, gains = ops.split(controls, [width, width + self.bins], axis=-1)
         draws = self.noise(number)
         noise, inputs = draws[..., : 2 * bins] * math.sqrt(0.5), draws[..., 2 * bins :]
-        envelope = amplitude_of(ops.matmul(spectrum, self.tones_to_bins),
-                                self.config.front_end.floor)
+        envelope = amplitude_of(ops.matmul(spectrum, self.tones_to_bins))
         envelope = envelope * ops.exp(self.noise_level)
         real, imag = ops.split(tones, 2, axis=-1)
         power = real**2 + imag**2

@@ -27,8 +27,7 @@ LOWEST_TONE = 27.5
 class LogFrequencyFrontEnd(FrontEndPart):
     """The encoder's input is a constant-Q spectrum with a frame every `hop` samples, which replaces
     the encoder's stages up to that hop. lowest: Hz of the first quarter tone, octaves of
-    `LOWEST_TONE`. floor: dB of full scale below which the encoder hears silence. slices: the parts
-    of a frame whose loudness it hears as well, for attacks inside a frame; 0: none.
+    `LOWEST_TONE`.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
@@ -36,16 +35,12 @@ class LogFrequencyFrontEnd(FrontEndPart):
     hop: Positive = 512
     lowest: Annotated[Real, Field(ge=LOWEST_TONE, le=880)] = 55.0
     octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
-    floor: Annotated[Real, Field(ge=-118, le=-40)] = -88.0
-    slices: Annotated[int, Field(strict=True, ge=0, le=16)] = 0
 
     @pydantic.model_validator(mode="after")
     def _check(self):
         if not math.log2(self.lowest / LOWEST_TONE).is_integer():
             raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST_TONE:g} Hz or octaves "
                              f"above it")
-        if self.slices and self.hop % self.slices:
-            raise ValueError(f"slices is {self.slices}; it must divide the hop, {self.hop}")
         return self
 
     @property

@@ -29,13 +29,13 @@ class LogFrequencySpectrum(layers.Layer):
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
         super().__init__(dtype="float32", name="log_frequency", **kwargs)
-        self.transform, self.floor = ConstantQ(config, sample_rate), config.floor
+        self.transform = ConstantQ(config, sample_rate)
         self.hop, self.channels = config.hop, 2 * config.bins
         self.receptive_field = self.transform.receptive_field
 
     def call(self, audio):
         amplitudes = self.transform(audio)
-        loudness = loudness_of(amplitudes, self.floor)
+        loudness = loudness_of(amplitudes)
         return ops.concatenate([loudness, loudness * self.transform.peaks(amplitudes)], axis=-1)
 
     def compute_output_shape(self, shape):

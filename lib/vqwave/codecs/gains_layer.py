@@ -68,28 +68,16 @@ class BandGains:
         power = halves[:, :, 1] + ops.pad(halves[:, :, 0], [[0, 0], [1, 0], [0, 0]])[:, :-1]
         return loudness_of(ops.sqrt(power + 1e-9))
 
-    def slices(self, bands, gains, count: int):
-        """The loudness of the `count` parts of each frame, less the gain: bands float32 [batch, T,
-        bands], gains [batch, T / hop, bands] -> [batch, T / hop, count·bands].
-        """
-        parts = ops.reshape(bands**2, (ops.shape(bands)[0], -1, count, self.hop // count,
-                                       self.bands))
-        loudness = loudness_of(ops.sqrt(ops.mean(parts, axis=3) + 1e-9)) - gains[:, :, None]
-        return ops.reshape(loudness, (ops.shape(bands)[0], -1, count * self.bands))
-
 
 class FeaturesAndGains(layers.Layer):
-    """A front end that appends to each frame the loudness of its `slices` in each gain band, beside
-    the band's gain, and the gains.
-    """
+    """A front end that appends the gains of the bands to each frame."""
 
-    def __init__(self, front_end, edges, sample_rate: int, slices: int = 0, **kwargs):
+    def __init__(self, front_end, edges, sample_rate: int, **kwargs):
         # "levels" is the name in weights files.
         super().__init__(**({"dtype": "float32", "name": "levels"} | kwargs))
-        self.front_end, self.slices = front_end, slices
+        self.front_end = front_end
         self.measure = BandGains(edges, front_end.hop, sample_rate)
-        self.hop = front_end.hop
-        self.channels = front_end.channels + (slices + 1) * self.measure.bands
+        self.hop, self.channels = front_end.hop, front_end.channels + self.measure.bands
         side = self.hop + TAPS // 2
         self.receptive_field = tuple(max(side, x) for x in front_end.receptive_field)
 
@@ -98,11 +86,8 @@ class FeaturesAndGains(layers.Layer):
 
     def call(self, audio):
         audio = ops.cast(audio, "float32")
-        bands = self.measure.split(audio)
-        parts = [self.front_end(audio), self.measure.gains(bands)]
-        if self.slices:
-            parts.insert(1, self.measure.slices(bands, parts[1], self.slices))
-        return ops.concatenate(parts, axis=-1)
+        gains = self.measure.gains(self.measure.split(audio))
+        return ops.concatenate([self.front_end(audio), gains], axis=-1)
 
     def compute_output_shape(self, shape):
         return (*self.front_end.compute_output_shape(shape)[:-1], self.channels)
@@ -121,8 +106,8 @@ def interpolation(places, nodes) -> np.ndarray:
 
 
 class RelativeLoudness(layers.Layer):
-    """Features [batch, frames, 2·bins + … + gains] -> [batch, frames, 2·bins]: loudness relative
-    to the gains around, then the same levels at peaks only.
+    """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
+    the gains around, then the same levels at peaks only.
     """
 
     def __init__(self, config: CodecConfig, **kwargs):
@@ -130,34 +115,16 @@ class RelativeLoudness(layers.Layer):
         front_end, edges = config.front_end, config.quantizer.edges
         octaves = math.log2(front_end.lowest) + np.arange(front_end.bins) / PER_OCTAVE
         centres = centres_of(edges, config.sample_rate)
-        self.bins, self.gains = front_end.bins, len(edges) + 1
+        self.bins = front_end.bins
         # The gain around a bin is interpolated between the centres of the gain bands.
         self.interpolation = interpolation(octaves, centres)
 
     def call(self, x):
-        loudness, peaks = x[..., : self.bins], x[..., self.bins : 2 * self.bins]
-        around = ops.matmul(x[..., -self.gains :], self.interpolation)
+        loudness, peaks, gains = ops.split(x, [self.bins, 2 * self.bins], axis=-1)
+        around = ops.matmul(gains, self.interpolation)
         relative = ops.clip(loudness - around, -0.6, 0.4) + 0.8
         peaks = ops.clip(peaks / ops.maximum(loudness, 0.05), 0.0, 1.0)
         return ops.concatenate([relative, peaks * relative], axis=-1)
-
-
-class SlicesOfBands(layers.Layer):
-    """Features [batch, frames, 2·bins + slices·gains + gains] -> [batch, frames, bands, slices]:
-    for each band of codes, the slices of the gain band at its centre.
-    """
-
-    def __init__(self, config: CodecConfig, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        front_end, bands = config.front_end, config.quantizer.bands
-        self.first, self.count = 2 * front_end.bins, front_end.slices
-        centres = front_end.lowest * 2 ** ((np.arange(bands) + 0.5) * front_end.octaves / bands)
-        band = np.digitize(centres, config.quantizer.edges)
-        gains = config.quantizer.gains
-        self.places = band[:, None] + gains * np.arange(self.count)
-
-    def call(self, x):
-        return 4.0 * ops.take(x, self.first + self.places, axis=-1)
 
 
 class Gains(layers.Layer):

@@ -96,7 +96,7 @@ def constant_q(x, y, config: CodecConfig):
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
     transform = spectrum.constant_q(config.sample_rate, grid)
-    before, after = (loudness_of(transform(audio), grid.floor) for audio in (x, y))
+    before, after = (loudness_of(transform(audio)) for audio in (x, y))
     return ops.mean(ops.abs(before - after))
 
 

@@ -201,16 +201,15 @@ class PickedTones(layers.Layer):
 
     SLOPE = 8.0
 
-    def __init__(self, floor: float = -88.0, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.floor = floor
 
     def call(self, predictions):
         logits, loudness, _ = ops.split(predictions, 3, axis=-1)
         neighbour = larger_neighbour(logits, -99.0)
         gate = (ops.clip(self.SLOPE * (logits - neighbour) + 0.5, 0.0, 1.0)
                 * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0))
-        return gate * amplitude_of(loudness, self.floor)
+        return gate * amplitude_of(loudness)
 
 
 class Prominence(layers.Layer):
@@ -257,16 +256,16 @@ class OvertonesOf(layers.Layer):
     A peak is no lower than its neighbours, above the mean m of the bins around it, and more
     prominent than it usually is. A peak that always stands would whistle. The tone's loudness is
     m + contrast·(loudness − m). Tones fade in over a quarter of an octave from `above` Hz on.
-    front: the config of the front end, whose bins these are.
+    first: the tone of the first bin, as in `quarter_tones`.
     """
 
     PROMINENCE = 1.0
     """The least prominence beyond the usual, in dB. Tones fade within 1 dB of a bound."""
 
-    def __init__(self, front, above: float, contrast: float, **kwargs):
+    def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.contrast, self.floor = contrast, front.floor
-        octaves = np.log2(quarter_tones(front.bins, front.first_tone) / above)
+        self.contrast = contrast
+        octaves = np.log2(quarter_tones(bins, first) / above)
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
     def call(self, inputs):
@@ -275,8 +274,7 @@ class OvertonesOf(layers.Layer):
         unusual = prominence - ops.relu(usual) - self.PROMINENCE / LOUDNESS_RANGE
         gate = (self._positive(loudness - larger_neighbour(loudness, -99.0))
                 * self._positive(unusual))
-        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence,
-                                               self.floor)
+        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence)
 
     @staticmethod
     def _positive(margin):

@@ -147,16 +147,13 @@ def larger_neighbour(x, outside: float):
                        ops.concatenate([x[..., 1:], border], axis=-1))
 
 
-def loudness_of(amplitudes, floor: float = -88.0):
-    """Amplitudes -> loudness over `LOUDNESS_RANGE` dB: 0 at -88 dB, 1.1 for a full-scale sine.
-    floor: the lowest, in dB.
-    """
-    loudness = ops.log(amplitudes) * (DECIBELS / LOUDNESS_RANGE) + FULL_SCALE
-    return ops.clip(loudness, floor / LOUDNESS_RANGE + FULL_SCALE, MOST_LOUDNESS)
+def loudness_of(amplitudes):
+    """Amplitudes -> loudness over `LOUDNESS_RANGE` dB: 0.1 at -80 dB, 1.1 for a full-scale sine."""
+    decibels = ops.log(amplitudes) * DECIBELS
+    return ops.clip((decibels + LOUDNESS_RANGE) / LOUDNESS_RANGE, -0.1, 1.2) + 0.1
 
 
-def amplitude_of(loudness, floor: float = -88.0):
+def amplitude_of(loudness):
     """The inverse of `loudness_of`."""
-    lowest = floor / LOUDNESS_RANGE + FULL_SCALE
-    below = ops.clip(loudness, lowest, MOST_LOUDNESS) - FULL_SCALE
+    below = ops.clip(loudness, 0.0, MOST_LOUDNESS) - FULL_SCALE
     return ops.exp(below * (LOUDNESS_RANGE * math.log(10) / 20))
