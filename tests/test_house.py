@@ -93,3 +93,15 @@ def registered(kinds):
     if isinstance(kinds, dict):
         return list(kinds)
     return list(kinds.configs)
+
+
+def test_docstrings_name_what_exists():
+    """`module.name` in the library names something in a module of that name."""
+    modules = {}
+    for path in LIBRARY.rglob("*.py"):
+        modules[path.stem] = modules.get(path.stem, "") + path.read_text(encoding="utf-8")
+    for path in LIBRARY.rglob("*.py"):
+        for module, name in re.findall(r"`(?:\w+\.)?([a-z_]+)\.([A-Za-z_]\w+)", path.read_text(encoding="utf-8")):
+            if name in ("py", "yml", "md", "json") or module not in modules:
+                continue
+            assert re.search(rf"\b{name}\b", modules[module]), f"{path}: {module}.{name}"

@@ -258,7 +258,7 @@ class CodecConfig(Config):
     @property
     def can_decode_part(self) -> bool:
         """Whether the first stage of the decoder can remember earlier frames, see
-        `autoencoders.with_state`.
+        `memory_layer.with_state`.
         """
         remembers = self.padding == "causal" or (self.block.kind == "dilated"
                                                  and self.bottleneck.kind == "none")

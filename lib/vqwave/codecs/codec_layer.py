@@ -34,7 +34,7 @@ class Codec(keras.Model):
     stand for the audio's own.
 
     With labels this is a conditional VAE (Sohn, Lee and Yan 2015) with the prior N(0, 1) for all
-    labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, see `config.Labels`.
+    labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, see `labels.Labels`.
     The labels' vectors condition encoder and decoder.
     """
 
@@ -203,7 +203,7 @@ class Codec(keras.Model):
         audio float32 [batch, N·level].
 
         A head with `needs_position` adds the input start, int32 [batch], see
-        `autoencoders.mirror_decoder`. Labels add the last input, label, as in `encode_model`.
+        `encoders_layer.mirror_decoder`. Labels add the last input, label, as in `encode_model`.
         """
         codes, (label, vector) = self._codes_input(), self._label_input()
         start = self._start_input()

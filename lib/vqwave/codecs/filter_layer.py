@@ -34,7 +34,7 @@ NOISE_INPUTS = 16
 RANGE = 3.0
 """The largest change of a bin by the network, in nats (26 dB)."""
 CUT, BOOST = 0.6, 0.35
-"""The largest changes of a gain band: -48 and +28 dB, in the units of `spectrum.loudness_of`."""
+"""The largest changes of a gain band: -48 and +28 dB, in units of `spectrum_layer.loudness_of`."""
 SILENCE = 1e-5
 """Added to magnitudes before their logarithm; a full-scale sine has 1."""
 

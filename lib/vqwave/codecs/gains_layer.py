@@ -1,4 +1,4 @@
-"""Gains of a few frequency bands in the units of `spectrum.loudness_of`, for codecs with codes of
+"""Gains of a few frequency bands in units of `spectrum_layer.loudness_of`, for codecs with codes of
 gain and codes of shape. They are measured before the encoder, and restored by the decoder.
 """
 

@@ -97,7 +97,7 @@ class SourceAndFilter(Head):
         bins = self.config.front_end.bins
         loudness, peaks = ops.split(features[..., : 2 * bins], 2, axis=-1)
         logits, peak_loudness, spectrum = ops.split(auxiliary, 3, axis=-1)
-        # A peak of at least 0.5, see `spectrum.ConstantQ.peaks`.
+        # A peak of at least 0.5, see `spectrum_layer.ConstantQ.peaks`.
         peak = ops.cast(peaks > 0.5 * loudness, "float32") * ops.cast(peaks > 0.0, "float32")
         weight = ops.where(peak > 0.0, 2.0, ops.where(larger_neighbour(peak, 0.0) > 0.0, 0.3, 1.0))
         entropy = ops.softplus(logits) - logits * peak

@@ -121,7 +121,7 @@ class GainShapeQuantizer(QuantizerConfig):
 
     @property
     def gain_steps(self) -> int:
-        """The number of gain codes in use: the range of `spectrum.loudness_of` in steps."""
+        """The number of gain codes in use: the range of `spectrum_layer.loudness_of` in steps."""
         return int(MOST_LOUDNESS * LOUDNESS_RANGE / self.step) + 1
 
     @property

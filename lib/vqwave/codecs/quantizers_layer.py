@@ -1,6 +1,6 @@
 """Quantizers: latents <-> codes, one class for each kind of `quantizer` in the config.
 
-`codebooks.Quantizer` is their interface, `codebooks.Quantized` their result.
+`codebooks_layer.Quantizer` is their interface, `codebooks_layer.Quantized` their result.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 A decoder of convolutions alone hums at multiples of the code rate while its codes stay the same. In
 a bank, the phases of oscillators and the noise depend only on the position in the piece. The codes
-set the loudness, as in DDSP (Engel et al. 2020). Tones repeat after `config.PERIOD` samples, and
+set the loudness, as in DDSP (Engel et al. 2020). Tones repeat after `PERIOD` samples, and
 noise more often, so positions are counted modulo this period.
 """
 

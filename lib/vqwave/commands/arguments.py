@@ -36,7 +36,7 @@ def add_weights(parser, preset: bool = False):
 
 
 def add_generator_folders(parser, text: str):
-    """--generator-weights-dir for several folders; see `defaults.named_or`."""
+    """--generator-weights-dir for several folders."""
     parser.add_argument("--generator-weights-dir", nargs="+", metavar="DIR",
                         help=f"folders of generators (default: {weights.GENERATORS}); {text}. "
                              f"Generators use the codecs in their own folder, if there are any")

@@ -80,7 +80,7 @@ class AudioWindows(Batches):
     transposed by up to `transpose` semitones (by resampling), and made up to `gain` dB quieter;
     with probability `mix` another such window is added, and a sum that would clip is scaled down.
     label_config: for a codec with labels; batches are then ({"samples": x, "label": int32 [batch,
-    1, 1, 2]}, x), with the label at each window's start as in `config.Labels`.
+    1, 1, 2]}, x), with the label at each window's start as in `labels.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
@@ -180,8 +180,9 @@ class Span(NamedTuple):
 
 
 class Window:
-    """What the conditions of a generator read for a window of these spans: a `config.View` with a
-    batch of one. Beyond the window, the first and the last track go on.
+    """What the conditions of a generator read for a window of these spans: a
+    `levels.conditions.View` with a batch of one. Beyond the window, the first and the last track go
+    on.
     """
 
     def __init__(self, generator: GeneratorConfig, spans: Sequence[Span]):

@@ -86,12 +86,13 @@ def _keras_model(weight_set):
 
 def _graph(weight_set, kind: str):
     """(the graph, its metadata)."""
-    config, codec = weight_set.config, _keras_model(weight_set)
+    config, trained = weight_set.config, _keras_model(weight_set)
     if not isinstance(config, CodecConfig):
-        graph = (keras_graph(codec.context_model(), "context") if kind == "context"
-                 else LoopBuilder(codec.core, kind).model(EXPORTER))
+        graph = (keras_graph(trained.context_model(), "context") if kind == "context"
+                 else LoopBuilder(trained.core, kind).model(EXPORTER))
         return graph, {key: getattr(config, key) for key in GENERATOR_METADATA}
-    model, outputs = getattr(codec, f"{kind}_model")(), ["codes" if "encode" in kind else "samples"]
+    codec, outputs = trained, ["codes" if "encode" in kind else "samples"]
+    model = getattr(codec, f"{kind}_model")()
     frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
     metadata |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,

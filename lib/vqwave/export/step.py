@@ -51,7 +51,7 @@ class Walk:
             result = convert(self, operation, node.outputs[0], *arguments.args, **arguments.kwargs)
         elif isinstance(operation, layers.Layer):
             result = operation.call(*arguments.args, **arguments.kwargs)
-            result = [self(x) for x in (result if isinstance(result, list | tuple) else [result])]
+            result = [self(x) for x in keras.tree.flatten(result)]
         else:
             raise NotImplementedError(f"a core's step has an operation {kind.__name__}, which "
                                       f"export/step.py does not convert")

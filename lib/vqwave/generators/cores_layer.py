@@ -57,6 +57,9 @@ class Core(keras.Model):
             draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each
                 book in order.
 
+        The `step` of a performer takes the argument `uniforms` as well, float32 [batch, books]: the
+        draws of its noise.
+
         Returns:
             The frame int32 [batch, books] and the new state.
         """

@@ -1,9 +1,7 @@
-"""Conditions: the inputs of a generator besides its own past, one model for each kind of
-`conditions` in the config; and the labels of a codec.
+"""The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-Each condition is a Keras model of one input, whose name and shape are in the config. Its output is
-float32 [batch, T, channels], or [batch, 1, channels] if all frames share it. `join` concatenates
-the outputs to the core's context. The inputs come from `ConditionConfig.rows`.
+The conditions process whole windows; `join` puts their outputs side by side, as the core's context.
+When music is generated, the core runs step by step.
 """
 
 import contextlib

@@ -96,8 +96,8 @@ class Performer(Core):
         return ops.reshape(vectors, shape)
 
     def noise(self, draws):
-        """Uniform draws in [−0.5, 0.5), float32 [batch, T, books] -> noise of the same shape: what
-        the state of `step` becomes, frame by frame.
+        """Uniform draws in [−0.5, 0.5), float32 [batch, T, books] -> noise of the same shape, as
+        `step` makes it frame by frame in its state.
         """
         steps = ops.shape(draws)[1]
         ages = ops.arange(steps)[:, None] - ops.arange(steps)  # [to, from]
@@ -153,7 +153,7 @@ class Critic(layers.Layer):
         return [*features, self.score(x)]
 
     def losses_of(self, core: Performer, codes, context):
-        """The terms of `discriminators.losses_of_one` by name. codes int32 [batch, T, books]: of
+        """The terms of `adversary_layer.losses_of_one` by name. codes int32 [batch, T, books]: of
         the recording. The core's last performance is judged.
         """
         context = ops.stop_gradient(ops.cast(context, "float32"))

@@ -11,7 +11,7 @@ from .fields import Config
 
 class View(Protocol):
     """The frames of a level in a piece that plays (`play.level.Level`) or in a training window
-    (`data.windows.Window`), as far as conditions read them: int32 [batch, frames, …].
+    (`data.windows.Window`), as far as conditions read them.
     """
 
     level: int

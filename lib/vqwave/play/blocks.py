@@ -85,7 +85,7 @@ target), in seconds.
 PROMPT_LOUDNESS = -35.0, -12.0
 """The range of the target of a continuation, in dBFS."""
 PROMPT_PRIOR, SCORE_PRIOR = 0.5, 0.02
-"""This weight after a prompt, and in a given score."""
+"""The weight of the initial value after a prompt, and in a given score, in seconds."""
 LEAST = -45.0
 """Blocks quieter than this, in dBFS, do not count in a piece's loudness."""
 PEAK = 0.97

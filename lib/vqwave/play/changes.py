@@ -205,5 +205,5 @@ def _check_notes(notes, engines: Engines) -> dict[str, Any]:
               if (power := engines.music.pitches(level)) is not None}
     if not powers:
         raise UserError("these weights cannot follow notes: none of their codecs has oscillators "
-                        "(a head of notes or tones)")
+                        "(a head of source_filter or tones)")
     return {"notes": notes, "powers": powers}

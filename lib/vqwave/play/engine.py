@@ -259,7 +259,7 @@ class GeneratorEngine:
             context: float32 [B, n, C], None without conditions. With guidance, context and state
                 have 2·B rows: first the rows with labels, then those without.
             uniforms: float32 [B, n, books] in [0, 1).
-            previous: int32 [B, books], the frame before the first, or `config.start_token`.
+            previous: int32 [B, books], the frame before the first, or the config's `start_token`.
             state: as `initial_state` returns it.
             sampling: None is the generator's own. Temperature 0: the likeliest code.
             forced: int32 [B, n, books], given codes; -1 where a code is drawn.

@@ -176,7 +176,7 @@ class Level(CodeBuffer):
         return self._cached[1][:, row * self.per_block : (row + 1) * self.per_block]
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """The conditions' inputs for `count` frames from `start` on, by name: int32 [rows, …]."""
+        """The conditions' inputs for `count` frames from `start` on, by name: [rows, …]."""
         inputs = {c.input: c.rows(self, start, count) for c in self.config.conditions}
         if not self.guided:
             return inputs

@@ -23,7 +23,7 @@ LOWEST_HZ, HIGHEST_HZ = 100.0, 1500.0
 FLOOR = 1e-6
 """Codes of less power have no pitch. A full-scale sine has power 1."""
 GAIN = 0.725
-"""The gain with which codes of a shape are measured, in units of `spectrum.loudness_of`: -30 dB."""
+"""The gain with which codes of a shape are measured: -30 dB (`spectrum_layer.loudness_of`)."""
 _VERSION = "2"
 _AROUND = 8  # frames on either side of the measured frames
 _BATCH = 32

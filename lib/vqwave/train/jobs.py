@@ -45,8 +45,7 @@ class Job:
         self.tracks = manifest.read(self.data_dir)
 
     def resolve_labels(self, saved: CodecConfig | GeneratorConfig | None,
-                 source: CodecConfig | GeneratorConfig | None,
-                 data: DataConfig, seed: int):
+                       source: CodecConfig | GeneratorConfig | None, data: DataConfig, seed: int):
         """Fill in the names of the labels: those of the run that continues, or of the initial
         weights, otherwise those of the training tracks. Parts always come from this folder's
         tracks. seed: see `splits.split`.

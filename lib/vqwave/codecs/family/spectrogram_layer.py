@@ -19,8 +19,8 @@ from .spectrogram import GriffinLimHead, SpectrogramFrontEnd, SpectrogramHead
 @layer_for(SpectrogramFrontEnd)
 class Spectrogram(layers.Layer):
     """audio float32 [batch, T] -> loudness float32 [batch, T / hop, channels], see
-    `spectrum.loudness_of`. A Hann window is centred on a frame's first sample. The channels are its
-    bins, without the bin at half the sample rate, or mel bands: weighted means of the bins.
+    `spectrum_layer.loudness_of`. A Hann window is centred on a frame's first sample. The channels
+    are its bins, without the bin at half the sample rate, or mel bands: weighted means of the bins.
     """
 
     def __init__(self, config: SpectrogramFrontEnd, sample_rate: int, **kwargs):
