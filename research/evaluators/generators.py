@@ -1,7 +1,6 @@
 """Bits a frame of real music: with and without context, label and past, and of the unigram."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -118,7 +117,7 @@ def bits_after(generator: GeneratorEngine, spans: Sequence[Span],
     for length in lengths:
         nats: list[float] = []
         for i in range(0, len(spans), BATCH):
-            longer = [replace(span, start=span.start - length, frames=length + span.frames)
+            longer = [span._replace(start=span.start - length, frames=length + span.frames)
                       for span in spans[i : i + BATCH]]
             nats += score(generator, longer, own_past=True)[:, length:].ravel().tolist()
         bits.append(float(-np.mean(nats) / np.log(2)) if nats else np.nan)
@@ -138,7 +137,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
     state, nats = generator.initial_state(len(spans)), []
     unguided = config.sampling.model_copy(update={"guidance": 1.0})
     for i in range(0, count, chunk):
-        parts = [replace(x, start=x.start + i, frames=min(chunk, count - i)) for x in spans]
+        parts = [x._replace(start=x.start + i, frames=min(chunk, count - i)) for x in spans]
         windows = [Window(config, [part]) for part in parts]
         frames = np.concatenate([x.frames(0, parts[0].frames, 0) for x in windows])
         context = None

@@ -328,6 +328,7 @@ def _in_processes(jobs, workers):
             stopped.set()
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
+                process.join()  # it holds the lock of an unfinished track until it has ended
             raise
 
 

@@ -26,7 +26,7 @@ from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printa
 from ..io.weights import WeightsError, graphs_path
 from .loops import LoopBuilder, loop_kinds
 
-EXPORTER = "21"
+EXPORTER = "22"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 MOST_UNPACKED, MOST_MEMORY = 256 << 20, 128 << 20
 """The most bytes of an archive of graphs, packed or not, and of memory that LZMA may use."""
