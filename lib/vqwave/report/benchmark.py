@@ -99,9 +99,12 @@ for _ in benchmark.start(music, int(sys.argv[3]), 1):
 
 
 def measure(part: str, codecs, generators, level: int, effort: Effort) -> list[dict]:
-    """The rows of a part, measured in this process, which has to be without TensorFlow."""
+    """The rows of a part, measured in this process, which must not load TensorFlow. A new
+    process imports the main module, so a program of research brings its own TensorFlow.
+    """
+    before = set(sys.modules)
     rows = BENCHMARKS[part].measure(api.load(codecs, generators), effort, level)
-    if loaded := {"tensorflow", "keras"} & set(sys.modules):
+    if loaded := {"tensorflow", "keras"} & set(sys.modules) - before:
         raise RuntimeError(f"playing loaded {loaded}")
     return rows
 
