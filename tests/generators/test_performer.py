@@ -90,8 +90,8 @@ def test_the_critic_tells_performances_from_recordings_and_teaches_the_performer
     import tensorflow as tf
 
     with tf.GradientTape(persistent=True) as tape:
-        model.core(None, context, training=True)
-        terms = model.critic.losses_of(model.core, codes, context)
+        logits = model.core(None, context, training=True)
+        terms = model.critic.losses_of(model.core, codes, logits, context)
     critic, performer = model.critic.trainable_variables, [model.core.vectors.kernel]
     for name, learns, rests in (("discriminator", critic, performer), ("adversarial", performer, critic),
                                 ("feature_matching", performer, critic)):

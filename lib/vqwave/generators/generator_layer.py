@@ -80,7 +80,8 @@ class Generator(keras.Model):
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self.critic is None or not training:
             return total
-        core, terms = self.config.core, self.critic.losses_of(self.core, y, self.last_context)
+        core = self.config.core
+        terms = self.critic.losses_of(self.core, y, y_pred, self.last_context)
         for name, metric in self.term_metrics.items():
             metric.update_state(terms[name])
         return (total + terms["discriminator"] + core.adversary * terms["adversarial"]

@@ -152,9 +152,9 @@ class Critic(layers.Layer):
             features.append(ops.cast(x, "float32"))
         return [*features, self.score(x)]
 
-    def losses_of(self, core: Performer, codes, context):
+    def losses_of(self, core: Performer, codes, logits, context):
         """The terms of `adversary_layer.losses_of_one` by name. codes int32 [batch, T, books]: of
-        the recording. The core's last performance is judged.
+        the recording. logits: of the core's last performance, which is judged.
         """
         context = ops.stop_gradient(ops.cast(context, "float32"))
         flat = (*ops.shape(codes)[:2], self.config.books * self.config.core.code_dim)
@@ -164,7 +164,7 @@ class Critic(layers.Layer):
 
         vectors = core.last_vectors
         # What plays are codes, so the critic sees codes, and its gradient passes to the vectors.
-        played = ops.argmax(core.nearest(ops.stop_gradient(vectors)), axis=-1)
-        performed = vectors + ops.stop_gradient(core.vectors_of(played) - vectors)
+        played = core.vectors_of(ops.argmax(logits, axis=-1))
+        performed = vectors + ops.stop_gradient(played - vectors)
         return losses_of_one(self, GAMES["least_squares"], beside(core.vectors_of(codes)),
                              beside(performed))
