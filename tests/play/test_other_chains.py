@@ -16,8 +16,8 @@ CHAINS = {"coarser": ({2048: 1, 512: 1, 128: 1}, 3000, 8192), "books": ({512: 3,
 def music(request, tmp_path_factory):
     """Random weights; large, so that a code in another place would show."""
     root = tmp_path_factory.mktemp(request.param)
-    made = save_chain(root, preset(root / "preset.yml", *CHAINS[request.param]), spread=1.5)
-    return vqwave.load(made.codecs, made.generators)
+    saved = save_chain(root, preset(root / "preset.yml", *CHAINS[request.param]), spread=1.5)
+    return vqwave.load(saved.codecs, saved.generators)
 
 
 def test_codes_of_several_books_have_an_axis_of_books(music):

@@ -14,11 +14,11 @@ def chord(seconds=4.0, pitches=(220.0, 277.2, 329.6)):
 def play(audio, changes, block=BLOCK, batch=1):
     """audio [n] or [batch, n] in blocks; semitones by the number of the block that they hold from."""
     rows = np.broadcast_to(audio, (batch, audio.shape[-1]))
-    transposer, made = Transposer.start(RATE, batch), []
+    transposer, blocks = Transposer.start(RATE, batch), []
     for i in range(rows.shape[1] // block):
         transposer.semitones = changes.get(i, transposer.semitones)
-        made.append(transposer.apply(rows[:, i * block : (i + 1) * block]))
-    return np.concatenate(made, axis=1)
+        blocks.append(transposer.apply(rows[:, i * block : (i + 1) * block]))
+    return np.concatenate(blocks, axis=1)
 
 
 def share(audio, frequencies):

@@ -184,24 +184,24 @@ def test_a_change_waits_for_the_next_bar(open_studio, shared):
 
 
 def test_partners_hear_the_beats_of_the_take_that_plays_and_set_its_tempo(open_studio, shared):
-    root, told, tempi = shared("led by a score", chains.save_led), [], []
-    partner = SimpleNamespace(tell=lambda *beat: told.append(beat), heard=lambda: tempi.pop() if tempi else 0, close=lambda: told.append("closed"))
+    root, sent, tempi = shared("led by a score", chains.save_led), [], []
+    partner = SimpleNamespace(tell=lambda *beat: sent.append(beat), heard=lambda: tempi.pop() if tempi else 0, close=lambda: sent.append("closed"))
     studio = open_studio(root / "codecs", [root / "generators"], partners=[partner])
     frames, header = begin(studio, level=None, seed=3, latency="live")
     take = studio.takes.get(header["id"])
     form = [parse(next(frames))[0][0]["form"] for _ in range(60)][0]
     take.steer(ChangeRequest(until=10**6, heard=RATE, playing=True))
-    while len(told) < 3:
+    while len(sent) < 3:
         time.sleep(0.01)
     first = next(place for second, place, _ in form["beats"] if second > 0)
-    assert told[:2] == [(pytest.approx(form["tempo"], abs=0.1), (first + i) % 4) for i in range(2)]
+    assert sent[:2] == [(pytest.approx(form["tempo"], abs=0.1), (first + i) % 4) for i in range(2)]
     tempi.append(500.0)
     while not take.log.live:
         time.sleep(0.01)
     assert take.log.live[0][1] == {"tempo": CONTROLS["tempo"].most}
     frames.close()
     studio.close()
-    assert told[-1] == "closed"
+    assert sent[-1] == "closed"
 
 
 def test_an_edited_take_goes_on_from_a_state_and_equals_what_its_link_makes(open_studio, shared, monkeypatch):

@@ -94,9 +94,9 @@ class Composer(Core):
         return self.draws(self.dropout(hidden, training=training)) + mask
 
     def _from_lower(self, codes, x):
-        """What each semitone takes from lower ones of its step, of the shape of x [..., books, c]:
-        a convolution over `flags_of` the next `below` semitones, and a product with a quarter of
-        the sums of all lower ones.
+        """What each semitone takes from lower ones of its step: [..., books, c], as x. It is a
+        convolution over `flags_of` the next `below` semitones. A product with a quarter of the sums
+        of all lower ones is added.
         """
         below, books = self.config.core.below, self.config.books
         kernel = ops.cast(ops.convert_to_tensor(self.across.kernel), x.dtype)

@@ -1,5 +1,6 @@
-"""What a section of a score takes from the part of a track whose sound it has: how strikes are
-spread over low and high semitones (registers), and over soft and loud ones; the loudness of bands.
+"""What a section of a score takes from the part of a track whose sound it has. This is the spread
+of strikes over low and high semitones (registers), and over soft and loud ones. It is also the
+loudness of bands.
 """
 
 import numpy as np
