@@ -5,7 +5,7 @@ from prepared import data_folder
 from vqwave.data import scores
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats, transcription
-from vqwave.dsp.metrics import levels_around
+from vqwave.dsp.metrics import loudness_around
 from vqwave.generators import ScoreAbove
 from vqwave.generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.generators.score_above_layer import ScoreFeatures
@@ -80,15 +80,15 @@ def test_rows_hold_the_loudness_of_bands_around_each_beat():
     time = np.arange(4 * RATE) / RATE
     sound = np.where(time < 2, 0.5, 0.05) * np.sin(2 * np.pi * 500 * time)
     times = np.arange(5.0)
-    levels = levels_around(sound, RATE, times, ScoreAbove.EDGES)
-    assert levels.shape == (5, ScoreAbove.LEVELS)
-    np.testing.assert_allclose(levels[[1, 3], 1], [-9.03, -29.03], atol=0.1)
-    assert (levels[:, [0, 2, 3]] < levels[:, [1]] - 20).all()
+    loudness = loudness_around(sound, RATE, times, ScoreAbove.EDGES)
+    assert loudness.shape == (5, ScoreAbove.LOUDNESS_BANDS)
+    np.testing.assert_allclose(loudness[[1, 3], 1], [-9.03, -29.03], atol=0.1)
+    assert (loudness[:, [0, 2, 3]] < loudness[:, [1]] - 20).all()
     nothing = np.zeros(0)
-    score = Score(nothing, nothing, np.zeros(0, int), np.zeros(0, int), nothing, np.zeros(0, int), times, levels)
+    score = Score(nothing, nothing, np.zeros(0, int), np.zeros(0, int), nothing, np.zeros(0, int), times, loudness)
     rows = score.in_frames(1.0, 0.25, 10, 64)[:, 64 + 1 + 1]
     assert rows[0] == 91 and rows[-1] == 71 and (np.diff(rows) <= 0).all()
-    assert (score.transposed(2).earlier(1.0).levels == levels).all()
+    assert (score.transposed(2).earlier(1.0).band_loudness == loudness).all()
 
 
 def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, monkeypatch):

@@ -63,14 +63,14 @@ def test_training_leaves_the_score_out_of_whole_windows_with_its_beat(rng):
     config = ScoreAbove(books=20, dropout=0.5)
     features = ScoreFeatures(config)
     rows = np.concatenate([rng.integers(1, 9, (400, 3, 20)), rng.integers(0, config.PHASES, (400, 3, 1)),
-                           rng.integers(1, 90, (400, 3, config.LEVELS))], -1)
+                           rng.integers(1, 90, (400, 3, config.LOUDNESS_BANDS))], -1)
     heard, training = (np.asarray(features(rows, training=training)) for training in (False, True))
     dropped = ~training[..., :200].any((1, 2))
     assert dropped.mean() == pytest.approx(config.dropout, abs=0.1)
     np.testing.assert_array_equal(training[~dropped], heard[~dropped])
     # The phase of the beat belongs to the score.
-    without = np.zeros(config.no_score + 1 + config.LEVELS)
+    without = np.zeros(config.no_score + 1 + config.LOUDNESS_BANDS)
     without[config.no_score] = 1
     np.testing.assert_array_equal(training[dropped, :, 200:],
                                   np.broadcast_to(without, (dropped.sum(), 3, without.size)))
-    assert not (heard[..., 200 + config.no_score]).any() and (heard[..., -config.LEVELS :] > 0).all()
+    assert not (heard[..., 200 + config.no_score]).any() and (heard[..., -config.LOUDNESS_BANDS :] > 0).all()

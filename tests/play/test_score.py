@@ -60,21 +60,21 @@ def test_a_section_is_as_loud_as_a_stretch_of_a_track():
     tables = {"levels": curves, "level_counts": np.array([0, 0, 0, 4, 0, 2]), "part_strikes": np.zeros((6, 1))}
     parts = Labels(of="part", names=[f"a/{i}" for i in range(6)])
     swells, part = Swells(tables, parts), np.eye(7)[3]
-    heard = [swells.level(part, 0.3, beat)[0] for beat in range(8)]
+    heard = [swells.loudness(part, 0.3, beat)[0] for beat in range(8)]
     assert heard == [2, 4, 6, 4, 2, 0, 2, 4]  # there and back
-    assert [swells.level(np.eye(7)[5], 0.0, beat)[0] for beat in range(3)] == [8, 10, 8]
+    assert [swells.loudness(np.eye(7)[5], 0.0, beat)[0] for beat in range(3)] == [8, 10, 8]
     # Labels that are no parts, and parts without a curve, draw any.
-    assert {swells.level(np.eye(7)[0], chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
-    assert {Swells(tables, Labels()).level(part, chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
+    assert {swells.loudness(np.eye(7)[0], chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
+    assert {Swells(tables, Labels()).loudness(part, chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
 
 
 def test_a_composed_score_has_the_loudness_of_its_sections_at_each_beat(music):
     with music.stream(seed=5) as stream:
         score = stream._chain.score
         rows = score.in_frames(0, 20 * RATE // 512, 512)[0, :, score.books + 1 :]
-        levels = score.state.levels[0]
-        assert len(levels) == score.blocks + 1
-        assert rows.min() >= levels.min() - ScoreAbove.QUIETEST - 1 and rows.max() <= levels.max() - ScoreAbove.QUIETEST + 1
+        loudness = score.state.loudness[0]
+        assert len(loudness) == score.blocks + 1
+        assert rows.min() >= loudness.min() - ScoreAbove.QUIETEST - 1 and rows.max() <= loudness.max() - ScoreAbove.QUIETEST + 1
         again = score.in_frames(5 * 512, 10, 512)[0, :, score.books + 1 :]
         np.testing.assert_array_equal(again, rows[5:15])
 

@@ -26,7 +26,7 @@ STRIKES, FEWEST_STRIKES = 0.75, 0.05
 """The notes in a step where there are no scores, and the least."""
 RETURNS, MOST_RETURNS = 0.5, 0.75
 """The share of sections that return where no other track compares, and the largest share."""
-USUAL_LEVELS = -26.0, -22.0, -30.0, -42.0
+USUAL_LOUDNESS = -26.0, -22.0, -30.0, -42.0
 """The loudness of bands where there are no scores, in dBFS."""
 MOST_QUIETER = 10.0
 """A section may be quieter than the median of the training music by so many dB."""
@@ -35,18 +35,18 @@ TEMPI = 76.0, 116.0
 
 
 def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0,
-              tempi: Sequence[float] = (), levels: Sequence[np.ndarray] = ()
+              tempi: Sequence[float] = (), loudness: Sequence[np.ndarray] = ()
               ) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: of `returns`. "ngrams"
     [n, 3]: of `melody.to_digits`. "part_strikes" [count, semitones] and "part_loudness" [count,
     `LOUDNESSES`]: the strikes of each semitone and of each loudness in each part of the tracks.
-    "tempi" [n]: sorted. "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat,
-    part after part, and "level_counts" [count]: the beats of each part.
+    "tempi" [n]: sorted. "levels" [beats, `ScoreAbove.LOUDNESS_BANDS`]: the loudness of bands in
+    each beat, part after part, and "level_counts" [count]: the beats of each part.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
-    tempi: of the scores, in beats per minute. levels: of each `scores.Score`.
+    tempi: of the scores, in beats per minute. loudness: `band_loudness` of each score.
     """
     rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
@@ -56,17 +56,17 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
             "part_strikes": _by_part(rolls, parts, count),
             "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count),
             "tempi": np.sort(np.array(tempi or TEMPI, np.float32)),
-            **_levels_by_part(levels, parts, count)}
+            **_loudness_by_part(loudness, parts, count)}
 
 
-def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
+def _loudness_by_part(loudness: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
                     ) -> dict[str, np.ndarray]:
     """The tables "levels" and "level_counts" of `of_scores`."""
-    if not levels or not count:
-        return {"levels": np.array([USUAL_LEVELS], np.float32),
+    if not loudness or not count:
+        return {"levels": np.array([USUAL_LOUDNESS], np.float32),
                 "level_counts": np.ones(1, np.float32)}
     numbers = [part[::STEPS_PER_BEAT] for part in parts]
-    beats = np.concatenate([x[: len(n)] for x, n in zip(levels, numbers, strict=True)])
+    beats = np.concatenate([x[: len(n)] for x, n in zip(loudness, numbers, strict=True)])
     number = np.concatenate(numbers)
     counts = np.bincount(number, minlength=count)
     curves = np.split(beats[np.argsort(number, kind="stable")], np.cumsum(counts)[:-1])
@@ -87,9 +87,9 @@ def _sounding(curve: np.ndarray, least: float) -> np.ndarray:
     return curve + np.maximum(least - _total(curve), 0)[:, None]
 
 
-def _total(levels: np.ndarray) -> np.ndarray:
+def _total(loudness: np.ndarray) -> np.ndarray:
     """The loudness of all bands together, in dB: [beats]."""
-    return metrics.power_db((10 ** (levels / 10)).sum(1))
+    return metrics.power_db((10 ** (loudness / 10)).sum(1))
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:

@@ -14,13 +14,13 @@ from typing import Self
 import numpy as np
 
 from ..dsp import beats, timing, transcription
-from ..dsp.metrics import levels_around
+from ..dsp.metrics import loudness_around
 from ..generators import ScoreAbove
 from ..generators.composer import BANDS, SILENT, SOUNDING, STRUCK
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
-SCORES_VERSION = "4"
+SCORES_VERSION = "5"
 """The version of cached scores; other versions are transcribed again."""
 PHASES = ScoreAbove.PHASES
 TIMES = "starts", "ends", "attacks", "beats"
@@ -41,8 +41,8 @@ class Score:
     starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
     loudness: int [notes], of `transcription.loudness_of`. attacks: float64 [attacks], seconds;
     bands: int [attacks], of `beats.find_attacks`. beats: float64 [beats], seconds, from before the
-    music to after it. levels: float32 [beats, `ScoreAbove.LEVELS`], the loudness of the bands
-    around each beat, in dBFS; None where no recording has been heard.
+    music to after it. band_loudness: float32 [beats, `ScoreAbove.LOUDNESS_BANDS`], around each
+    beat, in dBFS; None where no recording has been heard.
     """
 
     starts: np.ndarray
@@ -52,7 +52,7 @@ class Score:
     attacks: np.ndarray
     bands: np.ndarray
     beats: np.ndarray
-    levels: np.ndarray | None = None
+    band_loudness: np.ndarray | None = None
 
     @classmethod
     def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None,
@@ -72,7 +72,7 @@ class Score:
         return cls(starts, notes.ends / timing.FRAMES_PER_SECOND, notes.pitches,
                    transcription.loudness_of(sound, sample_rate, notes),
                    *beats.find_attacks(sound, sample_rate), times,
-                   levels_around(sound, sample_rate, times, ScoreAbove.EDGES))
+                   loudness_around(sound, sample_rate, times, ScoreAbove.EDGES))
 
     @property
     def tempo(self) -> float:
@@ -117,9 +117,9 @@ class Score:
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
         """The rows of `ScoreAbove` of `count` frames of `frame` seconds from second `begin` on:
-        int32 [count, books + 1 + `LEVELS`].
+        int32 [count, books + 1 + `LOUDNESS_BANDS`].
         """
-        roll = np.zeros((count, books + 1 + ScoreAbove.LEVELS), np.int32)
+        roll = np.zeros((count, books + 1 + ScoreAbove.LOUDNESS_BANDS), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
                                for times in (self.starts, self.ends, self.attacks))
         starts = np.concatenate([first, attacks])
@@ -134,16 +134,16 @@ class Score:
         middles = begin + frame * (np.arange(count) + 0.5)
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
         roll[:, books] = (places % 1 * PHASES).astype(int)
-        if self.levels is not None:
-            roll[:, books + 1 :] = level_rows(self.levels, places)
+        if self.band_loudness is not None:
+            roll[:, books + 1 :] = loudness_rows(self.band_loudness, places)
         return roll
 
 
-def level_rows(levels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The loudness of bands as in `ScoreAbove`: int32 [n, `LEVELS`]. levels: dBFS [beats,
-    `LEVELS`]. places: of the rows, in beats.
+def loudness_rows(loudness: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The loudness of bands as in `ScoreAbove`: int32 [n, `LOUDNESS_BANDS`]. loudness: dBFS [beats,
+    `LOUDNESS_BANDS`]. places: of the rows, in beats.
     """
-    rows = np.stack([np.interp(places, np.arange(len(levels)), band) for band in levels.T], -1)
+    rows = np.stack([np.interp(places, np.arange(len(loudness)), band) for band in loudness.T], -1)
     return np.rint(np.maximum(rows - ScoreAbove.QUIETEST, 0)).astype(np.int32)
 
 
@@ -182,7 +182,7 @@ def _join(parts: list[Score], edges: list[float]) -> Score:
     to the part in which they begin. Beats change from part to part where those of both are nearest
     to each other, within `OVERLAP` of the edge.
     """
-    pieces, times, levels = [], parts[0].beats, parts[0].levels
+    pieces, times, loudness = [], parts[0].beats, parts[0].band_loudness
     for part, first, end in zip(parts, [-math.inf, *edges], [*edges, math.inf], strict=True):
         notes, attacks = ((first <= x) & (x < end) for x in (part.starts, part.attacks))
         pieces.append([*(x[notes] for x in (part.starts, part.ends, part.pitches, part.loudness)),
@@ -192,8 +192,8 @@ def _join(parts: list[Score], edges: list[float]) -> Score:
         i, j = np.unravel_index(np.abs(before[:, None] - after).argmin(), (len(before), len(after)))
         kept, new = times <= before[i], part.beats > after[j]
         times = np.concatenate([times[kept], part.beats[new]])
-        levels = np.concatenate([levels[kept], part.levels[new]])
-    return Score(*[*map(np.concatenate, zip(*pieces, strict=True)), times, levels])
+        loudness = np.concatenate([loudness[kept], part.band_loudness[new]])
+    return Score(*[*map(np.concatenate, zip(*pieces, strict=True)), times, loudness])
 
 
 def of_corpus(data_dir, tracks, say) -> dict[str, Score]:

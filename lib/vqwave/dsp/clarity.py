@@ -159,8 +159,8 @@ def _contrasts(audio: np.ndarray) -> dict[str, float]:
         # As in librosa: a band takes the bin below its first, and leaves its last to the next.
         inside = magnitude[:, max(first - 1, 0) : last + (end == SAMPLE_RATE / 2)]
         count = max(1, round(SHARE_OF_BINS * (last - first + 1 + (band > 0))))
-        levels = np.sort(inside, axis=1)
-        peaks, valleys = (_decibels(levels[:, part].mean(axis=1))
+        ordered = np.sort(inside, axis=1)
+        peaks, valleys = (_decibels(ordered[:, part].mean(axis=1))
                           for part in (slice(-count, None), slice(count)))
         contrasts[f"contrast_{band}"] = float((peaks - valleys).mean())
     return contrasts
@@ -234,8 +234,8 @@ def _changes(power: np.ndarray) -> tuple[float, float]:
 def _standing(power: np.ndarray) -> np.ndarray:
     from scipy.ndimage import median_filter
 
-    level = 10 * np.log10(power[::2])
-    surroundings = median_filter(level, size=(1, SURROUNDINGS), mode="constant")
+    decibels = 10 * np.log10(power[::2])
+    surroundings = median_filter(decibels, size=(1, SURROUNDINGS), mode="constant")
     hertz = _hertz(_LINES)
     inside = (hertz > STANDING_HZ[0]) & (hertz < STANDING_HZ[1])
-    return (level - surroundings > STANDING_DB)[:, inside].mean(axis=0)
+    return (decibels - surroundings > STANDING_DB)[:, inside].mean(axis=0)

@@ -16,8 +16,8 @@ HOP, HOPS, FRAMES = 0.5, 4, 128
 """The distance of frames in seconds, their length in hops, and their largest number."""
 SECONDS = HOP * (FRAMES + HOPS - 1)
 """The beginning of a recording from which its fingerprint is."""
-STEP, LEVELS = 4.0, 16
-"""A level is a band's distance below the loudest band of its frame, in steps of 4 dB."""
+STEP, STEPS = 4.0, 16
+"""A distance is a band's distance below the loudest band of its frame, in steps of 4 dB."""
 SILENT_DB = -60.0
 """A frame whose loudest band is below this level of a sine has no shape."""
 MOST_SHIFT = 6  # of one recording against another, in hops: 3 s
@@ -51,9 +51,9 @@ def fingerprint(sound: np.ndarray, sample_rate: int) -> str:
     powers = sum(powers[start : start + frames] for start in range(HOPS)) / HOPS
     decibels = 10 * np.log10(powers + 1e-12)
     loudest = decibels.max(axis=1, keepdims=True)
-    levels = np.clip(np.rint((loudest - decibels) / STEP), 0, LEVELS - 1).astype(np.uint8)
-    levels[loudest[:, 0] < SILENT_DB] = LEVELS - 1
-    return (levels[:, ::2] << 4 | levels[:, 1::2]).tobytes().hex()
+    distances = np.clip(np.rint((loudest - decibels) / STEP), 0, STEPS - 1).astype(np.uint8)
+    distances[loudest[:, 0] < SILENT_DB] = STEPS - 1
+    return (distances[:, ::2] << 4 | distances[:, 1::2]).tobytes().hex()
 
 
 @functools.lru_cache(maxsize=4)
@@ -96,7 +96,7 @@ def _candidates(frames) -> np.ndarray:
 
 def _same(frames, others) -> np.ndarray:
     """Whether recordings are the same, pair by pair: bool [pairs]. uint8 [pairs, FRAMES, …]"""
-    (x, x_heard), (y, y_heard) = _levels(frames), _levels(others)
+    (x, x_heard), (y, y_heard) = _distances(frames), _distances(others)
     limit = np.minimum(DISTANCE, OF_VARIATION * np.minimum(_variation(x, x_heard),
                                                            _variation(y, y_heard)))
     longest = np.maximum(x_heard.sum(axis=1), y_heard.sum(axis=1))
@@ -112,17 +112,17 @@ def _same(frames, others) -> np.ndarray:
     return same
 
 
-def _levels(frames) -> tuple[np.ndarray, np.ndarray]:
-    """(levels: float32 [recordings, FRAMES, BANDS] in steps; heard: [recordings, FRAMES], 0 for a
-    silent frame, otherwise 1).
+def _distances(frames) -> tuple[np.ndarray, np.ndarray]:
+    """(distances: float32 [recordings, FRAMES, BANDS] in steps; heard: [recordings, FRAMES], 0 for
+    a silent frame, otherwise 1).
     """
-    levels = np.stack([frames >> 4, frames & 15], axis=-1).reshape(*frames.shape[:2], BANDS)
-    return levels.astype(np.float32), (frames != 255).any(axis=2).astype(np.float32)
+    distances = np.stack([frames >> 4, frames & 15], axis=-1).reshape(*frames.shape[:2], BANDS)
+    return distances.astype(np.float32), (frames != 255).any(axis=2).astype(np.float32)
 
 
-def _variation(levels, heard) -> np.ndarray:
+def _variation(distances, heard) -> np.ndarray:
     """The RMS difference of each recording's frames from their mean, in dB: [recordings]."""
     weights = (heard / np.maximum(heard.sum(axis=1, keepdims=True), 1))[..., None]
-    mean = (levels * weights).sum(axis=1, keepdims=True)
+    mean = (distances * weights).sum(axis=1, keepdims=True)
     # Rounded, so that equal frames have no variation at all.
-    return STEP * np.sqrt((np.square(levels - mean) * weights).sum(axis=1).mean(axis=1).round(6))
+    return STEP * np.sqrt((np.square(distances - mean) * weights).sum(axis=1).mean(axis=1).round(6))

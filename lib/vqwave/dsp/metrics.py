@@ -1,4 +1,4 @@
-"""Metrics: the similarity of a copy to its original, levels, and the usage of codes.
+"""Metrics: the similarity of a copy to its original, loudness, and the usage of codes.
 
 Signals are float [samples] in [-1, 1], original first, both of equal length; memory does not grow
 with the length. Decibels stay within ±120, the values for equal and for unrelated signals. A signal
@@ -105,7 +105,7 @@ def peak_db(audio) -> float:
     return float(power_db(float(np.abs(audio).max()) ** 2))
 
 
-def levels_around(audio, sample_rate: int, times: np.ndarray, edges) -> np.ndarray:
+def loudness_around(audio, sample_rate: int, times: np.ndarray, edges) -> np.ndarray:
     """The mean power of each band of audio, float [samples], from halfway to the time before to
     halfway to the next: float32 [times, bands], dBFS. times: seconds, sorted. edges: Hz.
     """

@@ -98,16 +98,16 @@ def _octave_filters() -> np.ndarray:
 
 def peaks(magnitudes) -> np.ndarray:
     """Which bins of `constant_q` [frames, `BINS`] are peaks: bool of the same shape."""
-    level = _decibels(magnitudes)
-    middle = level[:, 1:-1]
-    maxima = np.zeros(level.shape, bool)
-    maxima[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
-    loudest = level.max(axis=1, keepdims=True)
+    decibels = _decibels(magnitudes)
+    middle = decibels[:, 1:-1]
+    maxima = np.zeros(decibels.shape, bool)
+    maxima[:, 1:-1] = (middle > decibels[:, :-2]) & (middle >= decibels[:, 2:])
+    loudest = decibels.max(axis=1, keepdims=True)
     half = PEAK_NEIGHBOURHOOD // 2
     neighbours = np.lib.stride_tricks.sliding_window_view(
-        np.pad(level, ((0, 0), (half, half)), "edge"), PEAK_NEIGHBOURHOOD, axis=1)
+        np.pad(decibels, ((0, 0), (half, half)), "edge"), PEAK_NEIGHBOURHOOD, axis=1)
     around = np.partition(neighbours, half)[..., half]
-    return (maxima & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB)
+    return (maxima & (decibels > around + PEAK_PROMINENCE_DB) & (decibels > loudest - PEAK_RANGE_DB)
             & (loudest > SILENT_DB))
 
 
@@ -188,10 +188,10 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
     spectrum = np.full((frames // per_column + 2, BINS), -np.inf, np.float32)
     tracker, frame = _NoteTracker(), 0
     for block in constant_q(audio, sample_rate):
-        levels = _decibels(block) + gain
-        np.maximum.at(spectrum, np.arange(frame, frame + len(levels)) // per_column, levels)
-        for row, level in zip(peaks(block), levels, strict=True):
-            tracker.add(frame, np.flatnonzero(row), level)
+        decibels = _decibels(block) + gain
+        np.maximum.at(spectrum, np.arange(frame, frame + len(decibels)) // per_column, decibels)
+        for row, row_decibels in zip(peaks(block), decibels, strict=True):
+            tracker.add(frame, np.flatnonzero(row), row_decibels)
             frame += 1
     first, length, midi, strength = tracker.notes(shortest)
     return PianoRoll(first * np.float32(FRAME_SECONDS) + np.float32(start),
@@ -225,12 +225,12 @@ class _NoteTracker:
         self.started: list[_Note] = []
         self.sounding: dict[int, _Note] = {}
 
-    def add(self, frame: int, bins, level):
-        """The peaks of a frame: int [n], of the spectrum `level` float [`BINS`] in dB."""
+    def add(self, frame: int, bins, decibels):
+        """The peaks of a frame: int [n], of the spectrum `decibels` float [`BINS`]."""
         before = self.sounding
         self.sounding = {k: note for k, note in before.items() if note.last == frame - 1}
         for k in map(int, bins):
-            left, top, right = (float(x) for x in level[k - 1 : k + 2])
+            left, top, right = (float(x) for x in decibels[k - 1 : k + 2])
             # The top of the parabola through the three (Smith & Serra 1987).
             offset = 0.5 * (left - right) / min(left - 2 * top + right, -1e-6)
             strength = top - 0.25 * (left - right) * offset

@@ -38,13 +38,13 @@ def onset_envelopes(audio, sample_rate: int, edges) -> np.ndarray:
         audio = np.pad(audio, (0, WINDOW - len(audio)))
     filters = mel_filters(SAMPLE_RATE, WINDOW, BANDS).T
 
-    def levels():  # computed twice, so that memory does not grow with the length
+    def loudness():  # computed twice, so that memory does not grow with the length
         for block in magnitudes(audio, WINDOW, HOP, frames=1024):
             yield 10 * np.log10(np.maximum(block**2 @ filters, 1e-10))
 
-    floor = max(block.max() for block in levels()) - RANGE_DB
+    floor = max(block.max() for block in loudness()) - RANGE_DB
     before, means = np.float32(np.inf), []
-    for block in levels():
+    for block in loudness():
         block = np.maximum(block, floor)
         rises = np.maximum(np.diff(block, axis=0, prepend=before), 0)
         means.append([rises[:, first:end].mean(axis=1) for first, end in pairwise(edges)])

@@ -66,24 +66,24 @@ def find_notes(audio, sample_rate: int) -> Notes:
 def loudness_of(audio, sample_rate: int, notes: Notes) -> np.ndarray:
     """The class of each note's loudness: int [notes], from 0 for the softest to `LOUDNESSES` - 1. A
     class has `LOUDNESS_STEP` dB, and the loudest begins a step below the loudness of the recording.
-    A note's level is the largest magnitude near its first two harmonics after its start.
+    A note's loudness is the largest magnitude near its first two harmonics after its start.
     """
     audio = resample(audio, sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (_SPECTRUM // 2, _SPECTRUM // 2 + HOP * (1 + max(_AFTER))))
-    levels = np.zeros(len(notes.starts))
+    decibels = np.zeros(len(notes.starts))
     for i, (start, pitch) in enumerate(zip(notes.starts, notes.pitches, strict=True)):
         windows = np.stack([audio[HOP * (start + frames) :][:_SPECTRUM] for frames in _AFTER])
         magnitudes = np.abs(np.fft.rfft(windows * np.hanning(_SPECTRUM))).max(0)
         first = 440 * 2 ** ((pitch - 69) / 12) * _SPECTRUM / SAMPLE_RATE
         near = [magnitudes[int(h * first / _QUARTER_TONE) : int(h * first * _QUARTER_TONE) + 2]
                 for h in (1, 2)]
-        levels[i] = 20 * np.log10(max(x.max(initial=1e-9) for x in near))
-    return classes_of(levels, np.quantile(levels, LOUDEST) if len(levels) else 0.0)
+        decibels[i] = 20 * np.log10(max(x.max(initial=1e-9) for x in near))
+    return classes_of(decibels, np.quantile(decibels, LOUDEST) if len(decibels) else 0.0)
 
 
-def classes_of(levels: np.ndarray, loudest: float) -> np.ndarray:
-    """The classes of levels, in dB; see `loudness_of`. loudest: the level of the music, in dB."""
-    steps = np.floor((levels - loudest) / LOUDNESS_STEP).astype(int)
+def classes_of(decibels: np.ndarray, loudest: float) -> np.ndarray:
+    """The classes of decibels; see `loudness_of`. loudest: the loudness of the music, in dB."""
+    steps = np.floor((decibels - loudest) / LOUDNESS_STEP).astype(int)
     return np.clip(LOUDNESSES + steps, 0, LOUDNESSES - 1)
 
 

@@ -91,7 +91,7 @@ def impossible(books: int) -> np.ndarray:
     return mask
 
 
-def pitch_classes(books: int) -> np.ndarray:
+def same_pitch_class(books: int) -> np.ndarray:
     """1 for semitones of the same pitch class: float32 [books, books]; zeros for attacks."""
     same_class = np.equal.outer(np.arange(books) % 12, np.arange(books) % 12)
     same_class[books - BANDS :] = same_class[:, books - BANDS :] = False

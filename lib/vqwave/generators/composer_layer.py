@@ -211,7 +211,7 @@ def join_planes(own: list, rates: list, loudness: list, follow, alike, phase):
     `_matches`. phase: [..., steps per beat].
     """
     books = rates[0].shape[-1]
-    classes = composer.pitch_classes(books)
+    classes = composer.same_pitch_class(books)
     zeros = ops.zeros_like(rates[0])
     densities = [zeros + ops.log1p(ops.sum(rate, axis=-1, keepdims=True)) for rate in rates]
     of_class = [ops.matmul(rate, classes) for rate in (rates[0], rates[-1])]

@@ -13,8 +13,8 @@ class ScoreAbove(ConditionConfig):
     """The notes and beats of the music at the generator's rate, through a dilated CNN. The input
     has a row for each frame. A book of the score is 0 if it is silent, otherwise 1 + the frames
     since its strike + `AGES` · its loudness. Then the phase in the beat, or `no_score`. The last
-    numbers are the loudness of `LEVELS` bands of the music around the beat, in dB above `QUIETEST`:
-    what sounds when no note is written, such as ambience, is in them alone.
+    numbers are the loudness of bands of the music around the beat, in dB above `QUIETEST`: what
+    sounds when no note is written, such as ambience, is in them alone.
 
     channels: features of a frame. dropout: the share of training windows without a score. With
     0, as in preset vqwave, the model does not learn to play without one.
@@ -41,7 +41,7 @@ class ScoreAbove(ConditionConfig):
     """The number of frames in which an attack sounds."""
     EDGES: ClassVar[tuple[float, ...]] = (250.0, 1000.0, 4000.0)
     """The frequencies between the bands of loudness, in Hz."""
-    LEVELS: ClassVar[int] = len(EDGES) + 1
+    LOUDNESS_BANDS: ClassVar[int] = len(EDGES) + 1
     QUIETEST: ClassVar[float] = -100.0
     """The least loudness of a band, in dBFS."""
 
@@ -52,7 +52,7 @@ class ScoreAbove(ConditionConfig):
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return None, self.books + 1 + self.LEVELS
+        return None, self.books + 1 + self.LOUDNESS_BANDS
 
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         return view.score(start - self.halo, count + 2 * self.halo, self.books)

@@ -11,10 +11,10 @@ from .score_above import ScoreAbove
 
 
 class ScoreFeatures(layers.Layer):
-    """Rows of a score int32 [batch, T, books + 1 + `LEVELS`] -> float32 [batch, T, 10·books +
-    phases + 1 + `LEVELS`]. Each book has five features: struck, sounding, and three exponential
-    decays since the strike. The same five follow, times the note's loudness. Then the phase of the
-    beat, one-hot, and the loudness of bands.
+    """Rows of a score int32 [batch, T, books + 1 + bands] -> float32 [batch, T, 10·books + phases +
+    1 + bands]. Each book has five features: struck, sounding, and three exponential decays since
+    the strike. The same five follow, times the note's loudness. Then the phase of the beat,
+    one-hot, and the loudness of bands.
 
     In training, a share `dropout` of the windows has no score.
     """
@@ -31,13 +31,13 @@ class ScoreFeatures(layers.Layer):
 
     def call(self, rows, training=False):
         books = self.config.books
-        notes, phases, levels = rows[..., :books], rows[..., books], rows[..., books + 1 :]
+        notes, phases, bands = rows[..., :books], rows[..., books], rows[..., books + 1 :]
         if training and self.config.dropout:
             window = (ops.shape(rows)[0], 1)
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
             notes = ops.where(dropped[..., None], 0, notes)
             phases = ops.where(dropped, self.config.no_score, phases)
-            levels = ops.where(dropped[..., None], 0, levels)
+            bands = ops.where(dropped[..., None], 0, bands)
         kind = self.compute_dtype
         sounds = ops.cast(notes > 0, kind)
         ages, loudness = (notes - 1) % self.config.AGES, (notes - 1) // self.config.AGES
@@ -46,12 +46,12 @@ class ScoreFeatures(layers.Layer):
         loudness = ops.cast(loudness, kind) / (LOUDNESSES - 1)
         return ops.concatenate([*features, *(x * loudness for x in features),
                                 ops.one_hot(phases, self.config.no_score + 1, dtype=kind),
-                                ops.cast(levels, kind) / self.LOUD], axis=-1)
+                                ops.cast(bands, kind) / self.LOUD], axis=-1)
 
 
 @layer_for(ScoreAbove)
 def score_model(config: ScoreAbove, generator: GeneratorConfig) -> keras.Model:
-    """Rows of a score int32 [batch, T + 2·halo, books + 1 + `LEVELS`] -> context float32 [batch, T,
+    """Rows of a score int32 [batch, T + 2·halo, books + 1 + bands] -> context float32 [batch, T,
     channels], by unpadded dilated convolutions.
     """
     rows = keras.Input(config.shape, dtype="int32", name=config.input)

@@ -125,7 +125,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     read_key(change.get("key", ""))
     if "chords" in change:
         change["chords"] = read_chords(change["chords"])
-    of_score = controls.SCORE & change.keys()
+    of_score = controls.SCORE_CONTROLS & change.keys()
     if of_score and not engines.has_score:
         raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); "
                         f"{'a variation has' if configs[0].source_level else 'these have'} none")

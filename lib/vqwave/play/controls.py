@@ -131,7 +131,7 @@ NO_MOOD: dict[str, Any] = {"key": ""} | {
     name: control.default for name, control in CONTROLS.items() if control.score}
 """The controls of the score without a mood."""
 _OF_SCORE = "key", "chords", "section", "edits"
-SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
+SCORE_CONTROLS = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", *_OF_SCORE, "mood", "jump", "begin", "weights")

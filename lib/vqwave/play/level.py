@@ -203,7 +203,7 @@ class Level(CodeBuffer):
         if self._score:
             self._score.read_from = start * self.level
             return self._score.in_frames(start * self.level, count, self.level)
-        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LEVELS), np.int32)
+        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LOUDNESS_BANDS), np.int32)
         rows[..., books] = ScoreAbove.PHASES
         return rows
 

@@ -138,8 +138,8 @@ def _score(quarter: int, events: list[_Event], track_ends: list[int]) -> Score:
     end = max(ends.max(), attacks.max())
     if end > MOST_SECONDS:
         raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
-    levels = VELOCITY_POWER * 10 * np.log10(velocities)
-    loudness = transcription.classes_of(levels, levels.max())
+    decibels = VELOCITY_POWER * 10 * np.log10(velocities)
+    loudness = transcription.classes_of(decibels, decibels.max())
     return Score(starts, ends, pitches, loudness, attacks, bands,
                  _beats(clock, quarter, ticks, end))
 

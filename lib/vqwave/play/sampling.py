@@ -13,7 +13,7 @@ from ..io.defaults import note
 from ..levels import SCORE, level_name, override, read_level, validate
 
 (TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW, DENSITY_DRAW,
- LEVELS_DRAW) = range(1000, 1007)
+ LOUDNESS_DRAW) = range(1000, 1007)
 LEAST_NOTES = {"temperature": 0.4, "top_k": 2, "top_p": 1.0}
 """The least values (except 0 for top-k) at which a score has notes: 60 s of two seeds had none at a
 temperature of 0.35, with top-k 1, or with top-p 0.9. Each note is less likely than silence.

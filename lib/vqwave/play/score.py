@@ -8,7 +8,7 @@ import numpy as np
 
 from ..codecs import Labels
 from ..data import form, melody
-from ..data.scores import Score, level_rows
+from ..data.scores import Score, loudness_rows
 from ..dsp import beats
 from ..dsp.beats import STEPS_PER_BEAT
 from ..dsp.transcription import LOUDNESSES
@@ -19,7 +19,7 @@ from .controls import Steering
 from .edits import redraw
 from .harmony import key_bias
 from .level import Level, LevelState
-from .sampling import DENSITY_DRAW, LEVELS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
+from .sampling import DENSITY_DRAW, LOUDNESS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
 """Beats that are composed but not heard, so that a piece does not begin with an opening."""
@@ -78,7 +78,7 @@ WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
 BANNED = 1e9
 """The penalty, in nats, of a strike that completes a run of notes of a training track."""
 
-NO_LEVELS = np.zeros((0, ScoreAbove.LEVELS), np.float32)
+NO_LOUDNESS = np.zeros((0, ScoreAbove.LOUDNESS_BANDS), np.float32)
 
 
 @dataclass(kw_only=True)
@@ -93,9 +93,8 @@ class ScoreState(LevelState):
     first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
     prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
     [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
-    note. levels: float32 [batch, beats + 1, `ScoreAbove.LEVELS`], the loudness at the beats of
-    `codes` and at their end, in dBFS. heard: float32 [beats, `ScoreAbove.LEVELS`], that of a
-    prompt's beats.
+    note. loudness: float32 [batch, beats + 1, `ScoreAbove.LOUDNESS_BANDS`], at the beats of `codes`
+    and at their end, in dBFS. heard: float32 [beats, bands], that of a prompt's beats.
     """
 
     edited: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 1), np.int32))
@@ -109,8 +108,8 @@ class ScoreState(LevelState):
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     recorded: bool = False
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
-    levels: np.ndarray = field(default_factory=lambda: np.zeros((1, *NO_LEVELS.shape), "float32"))
-    heard: np.ndarray = field(default_factory=NO_LEVELS.copy)
+    loudness: np.ndarray = field(default_factory=lambda: NO_LOUDNESS[None].copy())
+    heard: np.ndarray = field(default_factory=NO_LOUDNESS.copy)
 
     @property
     def section(self) -> int:
@@ -128,7 +127,7 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
     """
     empty = np.empty((batch, 0, books), np.int32)
     values = {"edited": empty, "redrawn": empty, "line": np.full((batch, melody.ORDER, 2), -1),
-              "levels": np.zeros((batch, *NO_LEVELS.shape), np.float32)}
+              "loudness": np.zeros((batch, *NO_LOUDNESS.shape), np.float32)}
     if prompt is None or len(prompt.beats) <= 2:
         return values
     codes = prompt.in_steps(books)
@@ -140,14 +139,14 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
     grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
     grid -= grid[0] if first else 0
     half = pitches.FADES * prompt.tempo / 60 * STEPS_PER_BEAT
-    if prompt.levels is not None:
-        values["heard"] = prompt.levels[first // STEPS_PER_BEAT :]
+    if prompt.band_loudness is not None:
+        values["heard"] = prompt.band_loudness[first // STEPS_PER_BEAT :]
     return values | {
         "prompt": codes, "recorded": recorded, "grid": grid, "times": grid[:1].copy(),
         "tempo": prompt.tempo, "home": pitches.PitchAnchor(home_scores(codes), len(codes), half)}
 
 
-def pitch_classes(books: int) -> np.ndarray:
+def class_of_books(books: int) -> np.ndarray:
     """The pitch class of each semitone's book, 0 for C: int [books - BANDS]."""
     return (np.arange(books - BANDS) + ScoreAbove.LOWEST) % 12
 
@@ -158,7 +157,7 @@ def home_scores(codes: np.ndarray) -> np.ndarray:
     Subtracting the mean keeps the density of notes.
     """
     scores = np.zeros((codes.shape[1], STRUCK + LOUDNESSES), np.float32)
-    classes, strikes = pitch_classes(len(scores)), (codes[:, :-BANDS] >= STRUCK).sum(0)
+    classes, strikes = class_of_books(len(scores)), (codes[:, :-BANDS] >= STRUCK).sum(0)
     share = pitches.distribution(np.bincount(classes, strikes, 12))
     scores[:-BANDS, STRUCK:] = (HOME * (np.log(share) - share @ np.log(share)))[classes, None]
     return scores
@@ -231,8 +230,8 @@ class ScoreLevel(Level):
         state, start = self.state, self.stop
         self._plan()
         self.section_labels = self.labels_of(state.section)
-        if not state.levels.shape[1]:
-            self._add_levels(start // STEPS_PER_BEAT)
+        if not state.loudness.shape[1]:
+            self._add_loudness(start // STEPS_PER_BEAT)
         redraw(self)
         super().sample(context)
         codes = state.codes[:, -STEPS_PER_BEAT:]
@@ -240,7 +239,7 @@ class ScoreLevel(Level):
             codes, state.redrawn = np.split(state.redrawn, [STEPS_PER_BEAT], axis=1)
         state.edited = np.concatenate([state.edited, self.steering.edits.apply(
             codes, state.edited, start)], axis=1)
-        self._add_levels(start // STEPS_PER_BEAT + 1)
+        self._add_loudness(start // STEPS_PER_BEAT + 1)
         tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
         beat = step * np.arange(1, STEPS_PER_BEAT + 1)
@@ -256,13 +255,13 @@ class ScoreLevel(Level):
     def _uniforms(self, book: int, books: int) -> np.ndarray:
         return super()._uniforms(book + self.redrawing * (self.books + 1), books)
 
-    def _add_levels(self, beat: int):
+    def _add_loudness(self, beat: int):
         """Add the loudness at a beat: of a prompt, or of the section."""
-        state, chance = self.state, self._draw(LEVELS_DRAW, self.state.section)
-        rows = [state.heard[beat] if beat < len(state.heard) else self.swells.level(
+        state, chance = self.state, self._draw(LOUDNESS_DRAW, self.state.section)
+        rows = [state.heard[beat] if beat < len(state.heard) else self.swells.loudness(
                     None if self.section_labels is None else self.section_labels[piece], chance,
                     beat - state.began // STEPS_PER_BEAT) for piece in range(self.batch)]
-        state.levels = np.concatenate([state.levels, np.stack(rows)[:, None]], axis=1)
+        state.loudness = np.concatenate([state.loudness, np.stack(rows)[:, None]], axis=1)
 
     def _draw_block(self, context, draws, forced):
         """Sample each step of each piece alone, because each has its own bias."""
@@ -359,7 +358,7 @@ class ScoreLevel(Level):
         share = counts / max(1.0, counts.sum(), expected * WATCHED / 2)
         strikes[:-BANDS] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
         if key := self._key(step):
-            classes = pitch_classes(self.books)
+            classes = class_of_books(self.books)
             by_class = np.bincount(classes, counts, 12)
             strikes[:-BANDS] += key_bias(key, by_class)[classes]
         if self.spreads and self.section_labels is not None:
@@ -387,22 +386,22 @@ class ScoreLevel(Level):
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
         """The rows of `ScoreAbove` for `count` frames of `frame` samples from sample `begin` on:
-        int32 [batch, count, books + 1 + `LEVELS`].
+        int32 [batch, count, books + 1 + `LOUDNESS_BANDS`].
         """
         self.compose(begin + count * frame)
         state = self.state
         ends = begin + frame * np.arange(1, count + 1)
         steps = np.searchsorted(state.times, ends - 1, "right") - 1
         books = self.books
-        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LEVELS), np.int32)
+        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LOUDNESS_BANDS), np.int32)
         inside = (steps >= 0) & (steps < state.edited.shape[1])
         rows[:, inside, :books] = self._ages(steps[inside], (ends[inside] - 1) // frame, frame)
         middles = ends - frame / 2
         places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
         places = places / STEPS_PER_BEAT
         rows[..., books] = (places % 1 * ScoreAbove.PHASES).astype(int)
-        for row, levels in zip(rows, state.levels, strict=True):
-            row[:, books + 1 :] = level_rows(levels, places - state.first // STEPS_PER_BEAT)
+        for row, loudness in zip(rows, state.loudness, strict=True):
+            row[:, books + 1 :] = loudness_rows(loudness, places - state.first // STEPS_PER_BEAT)
         # The upbeat is silent.
         rows[:, ends <= 0, :books] = SILENT
         return rows
@@ -433,7 +432,7 @@ class ScoreLevel(Level):
             self._trim(self.state.first + gone)
             self.state.edited = self.state.edited[:, gone:].copy()
             self.state.times = self.state.times[gone:].copy()
-            self.state.levels = self.state.levels[:, gone // STEPS_PER_BEAT :].copy()
+            self.state.loudness = self.state.loudness[:, gone // STEPS_PER_BEAT :].copy()
 
     def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int, int]]:
         """The notes that are struck in samples begin … end − 1, in order: (first sample, sample

@@ -97,9 +97,9 @@ class Swells:
     """The loudness of bands. Each section takes a stretch of a training track, of the part whose
     sound it has.
 
-    curves: of each part, float32 [beats, `ScoreAbove.LEVELS`], in dBFS. tables: of the score's
-    corpus, see `form.of_scores`. labels: of the chain. Where they are no parts, or other parts, a
-    section draws any curve.
+    curves: of each part, float32 [beats, `ScoreAbove.LOUDNESS_BANDS`], in dBFS. tables: of the
+    score's corpus, see `form.of_scores`. labels: of the chain. Where they are no parts, or other
+    parts, a section draws any curve.
     """
 
     def __init__(self, tables: dict[str, np.ndarray], labels: Labels):
@@ -108,8 +108,8 @@ class Swells:
         self.curves = np.split(tables["levels"], np.cumsum(counts[self.numbers])[:-1])
         self.are_parts = labels.are_parts and len(tables["part_strikes"]) == len(labels.names)
 
-    def level(self, part: np.ndarray | None, chance: float, beat: int) -> np.ndarray:
-        """The loudness in a beat of a section: float32 [`ScoreAbove.LEVELS`].
+    def loudness(self, part: np.ndarray | None, chance: float, beat: int) -> np.ndarray:
+        """The loudness in a beat of a section: float32 [`ScoreAbove.LOUDNESS_BANDS`].
 
         A section begins anywhere in its curve. At the curve's ends it goes back the way it came.
 

@@ -347,10 +347,10 @@ def _spectrum(caption: str, samples: np.ndarray, rate: int) -> str:
     """The spectrogram of a sound, in the studio's colours."""
     from matplotlib.image import imsave
 
-    levels, file = log_spectrogram(samples, rate), io.BytesIO()
-    levels = levels[:, :: -(-levels.shape[1] // PICTURE_WIDTH)]
-    faintest = max(levels.max(), 1e-9) * 10 ** (-PICTURE_DB / 20)
-    imsave(file, np.log(np.maximum(levels, faintest)), cmap="magma", origin="lower", format="png")
+    picture, file = log_spectrogram(samples, rate), io.BytesIO()
+    picture = picture[:, :: -(-picture.shape[1] // PICTURE_WIDTH)]
+    faintest = max(picture.max(), 1e-9) * 10 ** (-PICTURE_DB / 20)
+    imsave(file, np.log(np.maximum(picture, faintest)), cmap="magma", origin="lower", format="png")
     return f'<img alt="The notes of: {caption}" src="{_data_url("image/png", file.getvalue())}">'
 
 

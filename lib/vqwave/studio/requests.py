@@ -135,7 +135,7 @@ class TakeRequest(Request):
     @property
     def first_change(self) -> dict[str, Any]:
         """The controls of the score that differ from the defaults, as keywords of `Stream.set`."""
-        return self.model_dump(include=controls.SCORE, exclude_defaults=True)
+        return self.model_dump(include=controls.SCORE_CONTROLS, exclude_defaults=True)
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
         """The settings of a piece by this chain. temperatures: the defaults by level. Raises

@@ -302,7 +302,7 @@ class Site:
             "tempi": self.composer.corpus["tempi"].tolist(),
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
-            "density_draw": sampling.DENSITY_DRAW, "levels_draw": sampling.LEVELS_DRAW,
+            "density_draw": sampling.DENSITY_DRAW, "loudness_draw": sampling.LOUDNESS_DRAW,
             **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "

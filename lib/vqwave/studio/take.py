@@ -21,7 +21,7 @@ from ..io import audio
 from ..play import mastering, midi_files, sync
 from ..play.blocks import RAMP
 from ..play.chain import Engines
-from ..play.controls import CONTROLS, SCORE
+from ..play.controls import CONTROLS, SCORE_CONTROLS
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
 from ..play.session import replay
@@ -364,7 +364,7 @@ class Take:
         with self._steering:
             waiting, self._waiting = self._waiting, []
             for keywords in waiting:
-                if stream.on_bar(bool(keywords.keys() & {*SCORE, "sampling"})):
+                if stream.on_bar(bool(keywords.keys() & {*SCORE_CONTROLS, "sampling"})):
                     self.log.live.append((stream.set(**keywords), keywords))
                 else:
                     self._waiting.append(keywords)

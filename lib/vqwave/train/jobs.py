@@ -360,7 +360,7 @@ class ScoreJob(GeneratorJob):
                    for track, roll in zip(self.train, rolls, strict=True)]
         return form.of_scores(rolls, numbers, len(parts.names),
                               [transcribed[track.file].tempo for track in self.train],
-                              [transcribed[track.file].levels for track in self.train])
+                              [transcribed[track.file].band_loudness for track in self.train])
 
     def build(self, seed: int):
         model = generator_layer.Generator(self.model)

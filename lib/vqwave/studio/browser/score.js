@@ -207,7 +207,7 @@ export class ScoreLevel extends Level {
 
   /** The loudness of bands in beat number `beat`: a stretch of the part's curve, there and back (`play/spreads.py`). */
   swell(beat) {
-    let [curve, chance] = [this.curves.get(this.part), this.draw(this.levels_draw, this.section)];
+    let [curve, chance] = [this.curves.get(this.part), this.draw(this.loudness_draw, this.section)];
     if (!curve) {
       const place = chance * this.curves.size;
       [curve, chance] = [[...this.curves.values()][Math.floor(place)], place % 1];
