@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+from reference import keep_likeliest
 
 from vqwave.codecs.codec_layer import Codec
 from vqwave.generators import Sampling
 from vqwave.generators.composer import BANDS
 from vqwave.generators.generator_layer import Generator
-from vqwave.generators.sampler_layer import keep_likeliest
 from vqwave.io import weights
 from vqwave.levels import SCORE, dump_yaml, load_yaml, replace, to_dict
 from vqwave.play.sampling import loop_settings

@@ -2,7 +2,6 @@
 crashes on degenerate music. The training begins with random weights of the tiny top level.
 """
 
-from functools import partial
 
 import numpy as np
 import pytest
@@ -19,16 +18,14 @@ RATE = 22050
 
 
 def short_report():
-    """A setting: short reports without distances, forked trainings, no exports of codecs."""
+    """A setting: short reports without distances, forked trainings."""
     stages_are_forked()
-    from vqwave.commands import test_codec
     from vqwave.report import fad, folder_page
 
     measure = folder_page.measure
     folder_page.measure = lambda music, data, sides, spans, minutes, *more: measure(
         music, data, sides, spans, 0.1, *more)
     fad.load_if_available = lambda path=None, warn=print: None
-    test_codec.judge_folder = partial(test_codec.judge_folder, engine_name="keras")
 
 
 @pytest.fixture(scope="module")

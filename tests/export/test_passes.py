@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 from chains import COMPOSER
+from reference import KerasLoop
 
 from vqwave.export.loops import LoopBuilder
 from vqwave.generators import GeneratorConfig
 from vqwave.generators.generator_layer import Generator
-from vqwave.generators.sampler_layer import KerasLoop
 from vqwave.play.engine import session
 
 CONFIG = GeneratorConfig.model_validate(COMPOSER | {"name": "score"})

@@ -165,9 +165,8 @@ def test_sums_of_two_int8_products_fit_into_16_bits(case):
     assert matrices and all(2 * 255 * np.abs(x.astype(int)).max() < 1 << 15 for x in matrices)
 
 
-@pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_chunks_and_saved_states_continue_bit_for_bit(case, name):
-    played = engine.GeneratorEngine(case.weight_set, name)
+def test_chunks_and_saved_states_continue_bit_for_bit(case):
+    played = engine.GeneratorEngine(case.weight_set)
     state, previous = played.initial_state(3), case.start
     whole, scored, last = played.sample(case.context, case.draws, previous, state)
     codes, log_probs, begin = [], [], 0

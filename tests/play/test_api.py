@@ -60,12 +60,6 @@ def test_stream_windows_equal_the_whole_piece(exact, how):
     whole_as_windows(exact, how)
 
 
-def test_the_keras_engine_makes_the_same_music(exact, tiny_weights):
-    keras = vqwave.load(tiny_weights.codecs, tiny_weights.generators, engine="keras")
-    np.testing.assert_allclose(keras.generate(samples=2 * BLOCK, level=128, seed=2),
-                               exact.generate(samples=2 * BLOCK, level=128, seed=2), atol=1e-4)
-
-
 RESUME = """
 import sys
 import numpy as np

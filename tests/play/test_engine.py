@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import reference
 from chains import distribution, save_codec, save_generator
 from scipy import stats
 
@@ -65,14 +66,14 @@ def known(tmp_path_factory):
     return sets
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", [*engine.ENGINES, "keras"])
 @pytest.mark.parametrize("books, settings", [
     *((books, settings) for books in (1, 3) for settings in (
         Sampling(), Sampling(temperature=1.4, top_k=7, top_p=0.9))),
     (1, Sampling(temperature=0)), (1, Sampling(top_p=0.05)),
 ])
 def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, settings):
-    played = engine.GeneratorEngine(known[books], name)
+    played = reference.generator(known[books], name)
     codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), settings)
     for book in range(books):
         expected = distribution(np.roll(LOGITS, book), settings).astype(float)
@@ -114,20 +115,19 @@ def codecs(tiny_weights, tmp_path_factory):
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual", "som", "spectrogram"])
 def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
-    played, reference = (engine.CodecEngine(codecs[which], name) for name in ("onnx", "keras"))
+    played, trained = engine.CodecEngine(codecs[which]), reference.KerasCodec(codecs[which])
     level, books = played.config.level, played.config.books
     audio = rng.normal(0, 0.1, (2, 10_001)).astype(np.float32)
     codes = played.encode(audio)
     assert codes.shape == (2, -(-10_001 // level), books) and codes.dtype == np.int32
     # A latent between two codes may fall to either, by the last bit; the books after it then
     # quantize another remainder.
-    assert (codes == reference.encode(audio)).all(-1).mean() > 0.97
-    assert (played.encode_halo, played.decode_halo) == (reference.encode_halo,
-                                                        reference.decode_halo)
+    assert (codes == trained.encode(audio)).all(-1).mean() > 0.97
+    assert (played.encode_halo, played.decode_halo) == (trained.encode_halo, trained.decode_halo)
     sounds = [played.decode(codes[..., :n]) for n in range(1, books + 1)]
     for n, sound in enumerate(sounds, 1):
         assert sound.shape == (2, codes.shape[1] * level) and sound.dtype == np.float32
-        np.testing.assert_allclose(sound, reference.decode(codes[..., :n]), atol=1e-4)
+        np.testing.assert_allclose(sound, trained.decode(codes[..., :n]), atol=1e-4)
     # Each book of a residual codec adds to the ones before it.
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(sounds[:-1], sounds[1:], strict=True))
 
@@ -236,7 +236,7 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides():
 
 @pytest.mark.parametrize("name", ["onnx-float32", "keras"])
 def test_a_strong_bias_on_the_logits_decides_the_code(known, name):
-    played = engine.GeneratorEngine(known[1], name)
+    played = reference.generator(known[1], name)
     given = arguments(played, 12)
     bias = np.zeros((1, played.config.num_codes), np.float32)
     free = played.sample(*given)[0]

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from chains import distribution, save_generator
 
 from vqwave.codecs import WHOLE_SHARE
-from vqwave.generators import Sampling, generator_layer, sampler_layer
+from vqwave.generators import Sampling, generator_layer
 from vqwave.io import weights
 from vqwave.levels import replace, to_dict
 from vqwave.play import engine, sampling
@@ -62,11 +63,11 @@ def given(played, steps, batch=1, label=1):
                                   *(f"generator_{kind}" for kind in CORES)])
 def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
     weight_set = weights.find(folder, name)
-    reference = generator_layer.load_generator(weight_set)
+    model = generator_layer.load_generator(weight_set)
     settings = Sampling(guidance=GUIDANCE, temperature=0.9, top_k=30)
     codes_of = {}
-    for kind in engine.ENGINES if name == "generator_512" else ("keras", "onnx-float32"):
-        played = engine.GeneratorEngine(weight_set, kind)
+    for kind in ("keras", *engine.ENGINES) if name == "generator_512" else ("keras", "onnx-float32"):
+        played = reference.generator(weight_set, kind)
         context, uniforms, previous, state = arguments = given(played, 60)
         codes, log_probs, after = played.sample(*arguments, settings)
         codes_of[kind] = codes
@@ -74,10 +75,10 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
         # Drawn again, from the definition.
         both = np.concatenate([codes, codes])
         before = np.concatenate([np.concatenate([previous, previous])[:, None], both[:, :-1]], 1)
-        logits = np.asarray(reference.core(before, context, both))
+        logits = np.asarray(model.core(before, context, both))
         guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
         probabilities = distribution(guided, settings)
-        agreed = np.asarray(sampler_layer.pick(probabilities, uniforms[0])) == codes[0]
+        agreed = np.asarray(reference.pick(probabilities, uniforms[0])) == codes[0]
         assert agreed.mean() > (0.7 if kind == "onnx" else 0.98)  # but for rounding
         if kind != "onnx":
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])

@@ -1,5 +1,6 @@
 """The keys of a terminal change a stream, and the line shows how."""
 
+import string
 import threading
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from test_stream import BLOCK, chain, start
 
 from vqwave.generators import Sampling
 from vqwave.play import controls, session
-from vqwave.play.keys import Keys
+from vqwave.play.keys import TAKEN, Keys
 
 
 @pytest.fixture
@@ -23,6 +24,12 @@ def stream():
 
 PLAIN = {name: one for name, one in controls.CONTROLS.items() if name != "guidance" and not one.score}
 """Those of weights without labels and without a score."""
+
+
+def test_each_key_has_one_meaning():
+    used = [*TAKEN, *"".join(one.keys for one in controls.CONTROLS.values())]
+    free = sorted({*string.ascii_letters} - {*used})
+    assert len(used) == len({*used}), f"two controls have the same key; free are {''.join(free)}"
 
 
 @pytest.mark.parametrize("name", PLAIN)

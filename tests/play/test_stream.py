@@ -96,7 +96,7 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 class IntegerCodec:
     """Each sample tells its frame, its place, and the frames at both ends of what is seen."""
 
-    decoder_batch, splits, decode_past = 1, False, 0
+    splits, decode_past = False, 0
     decode_part = CodecEngine.decode_part
 
     def __init__(self, level, books=1):

@@ -74,7 +74,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
     codes = performances.perform(trained / "generators", codec, folder, tracks, RecordingReporter())
     assert {file: len(rows) for file, rows in codes.items()} == {
         track.file: track.samples // 512 for track in tracks}
-    player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "keras")
+    player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "onnx-float32")
     frames, halo = len(codes[tracks[1].file]), player.config.conditions[0].halo
     rows = scores.of_track(folder, tracks[1]).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                         frames + 2 * halo, 20)
@@ -95,7 +95,7 @@ def test_a_lower_performer_reads_the_codes_of_the_performer_above(trained, folde
         for level in (512, 128))
     assert len(lower) == 4 * len(upper)
     assert say.text.count("performances of generator-of-512") == 2
-    player = engine.GeneratorEngine(weights.find(trained / "generators", "generator-of-128"), "keras")
+    player = engine.GeneratorEngine(weights.find(trained / "generators", "generator-of-128"), "onnx-float32")
     halo = player.config.halo
     source = np.pad(upper, ((halo, halo), (0, 0)), constant_values=player.config.pad_token)
     played, *_ = player.sample(player.context({"source": np.int32(source[None])}),
@@ -116,7 +116,7 @@ def test_performances_have_the_noise_of_their_performer(trained, folder, tmp_pat
     np.testing.assert_array_equal(codes, again)
     nearest = performances.perform(trained / "generators", codec, folder, [track],
                                    RecordingReporter())[track.file]
-    player = engine.GeneratorEngine(weights.find(copy, PERFORMER), "keras")
+    player = engine.GeneratorEngine(weights.find(copy, PERFORMER), "onnx-float32")
     halo, frames = player.config.conditions[0].halo, len(codes)
     rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                     frames + 2 * halo, 20)

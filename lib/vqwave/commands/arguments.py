@@ -67,12 +67,10 @@ def add_epoch(parser, of: str):
                              f"loss (default: the set without an epoch number, otherwise the best)")
 
 
-def add_engine(parser, engines=engine.ENGINES):
-    texts = {"onnx": "ONNX Runtime; LSTMs, WaveNets, Transformers and PixelCNNs in int8",
-             "onnx-float32": "ONNX Runtime, all in float32",
-             "keras": "Keras, on a GPU if there is one"}
-    parser.add_argument("--engine", choices=engines, default=engines[0],
-                        help="; ".join(f"{name}: {texts[name]}" for name in engines))
+def add_engine(parser):
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
+                        help="onnx: LSTMs, WaveNets, Transformers and PixelCNNs in int8; "
+                             "onnx-float32: all in float32")
 
 
 def add_label(parser):

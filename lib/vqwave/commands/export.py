@@ -8,7 +8,7 @@ from ..errors import UserError, check_name
 from ..export import export, packing
 from ..io import defaults, weights
 from ..io.files import check_replaced, printable
-from ..play import api, engine
+from ..play import api
 from . import arguments
 
 
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models")
     arguments.add_weights(models)
     arguments.add_epoch(models, "generators")
-    arguments.add_engine(models, engine.ENGINES[:2])
+    arguments.add_engine(models)
     return parser
 
 

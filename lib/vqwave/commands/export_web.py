@@ -3,7 +3,7 @@
 from .. import cli
 from ..io import weights
 from ..io.files import printable
-from ..play import api, engine
+from ..play import api
 from . import arguments
 
 PORT = 7870
@@ -27,7 +27,7 @@ def parser():
     models.add_argument("--vqvae-weights-dir", metavar="DIR",
                         help=f"folder of the codecs (default: WEIGHTS if it holds any, otherwise "
                              f"{weights.CODECS})")
-    arguments.add_engine(models, engine.ENGINES[:2])
+    arguments.add_engine(models)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--runtime", metavar="FILE",
                       help="the package of ONNX Runtime Web, as `npm pack` writes it (default: "

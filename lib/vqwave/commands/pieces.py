@@ -132,7 +132,7 @@ def add_models(parser):
                             "down, separated by commas; a score joins by itself (default: the end "
                             "in chain.yml, or all)")
     arguments.add_engine(group)
-    group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
+    group.add_argument("--no-gpu", action="store_true", help="do not use a GPU to export weights")
 
 
 def add_rare(parser):

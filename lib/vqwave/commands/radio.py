@@ -7,7 +7,7 @@ from .. import cli
 from ..errors import UserError
 from ..generators import MOST_GUIDANCE, Sampling
 from ..io import defaults
-from ..play import api, engine
+from ..play import api
 from ..play.sampling import draw_seed
 from ..studio import stations
 from . import arguments
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
     arguments.add_generator_folders(models, "each folder has its own stations")
-    arguments.add_engine(models, engine.ENGINES[:2])
+    arguments.add_engine(models)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--guidance", type=cli.field(Sampling, "guidance"), metavar="G",
                       help=f"how strongly the music follows --label, from 1 to "

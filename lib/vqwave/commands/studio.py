@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import cli
 from ..errors import UserError
 from ..io import files, weights
-from ..play import engine, sync
+from ..play import sync
 from ..studio import Studio, limits, plays, web
 from . import arguments
 
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
                         help="output folder of a running training: play the best weights so far, "
                              "and begin each piece again when the weights improve. Waits for the "
                              "first generator")
-    arguments.add_engine(models, engine.ENGINES[:2])
+    arguments.add_engine(models)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--streams", type=cli.number(int, least=1, most=64),
                       default=limits.STREAMS, metavar="N",

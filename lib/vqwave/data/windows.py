@@ -207,6 +207,10 @@ class Window:
         return np.concatenate([_read(x.codes, x.first, x.frames, part, pad, books)
                                for x, *part in self._parts(begin, end)])[None]
 
+    def positions(self, start: int, count: int) -> np.ndarray:
+        return np.concatenate([x.start + self.level * np.arange(first, last)
+                               for x, first, last in self._parts(start, start + count)])[None]
+
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
         return self._above(begin, end, pad, self.generator.source.books)
 
@@ -223,11 +227,11 @@ class Window:
                                for x, *part in self._parts(begin, end, self.generator.ratio)])[None]
 
     def labels(self, start: int, count: int) -> np.ndarray:
-        numbers = []
-        for track, first, last in self._parts(start, start + count):
-            samples = track.start + self.level * np.arange(first, last)
-            seconds = samples * 2 ** (track.shift / 12) / track.track.sample_rate
-            numbers.append(labels.indices_of(track.track, self.generator.labels, seconds))
+        numbers, samples = [], self.positions(start, count)[0]
+        for x, first, last in self._parts(start, start + count):
+            part, samples = np.split(samples, [last - first])
+            seconds = part * 2 ** (x.shift / 12) / x.track.sample_rate
+            numbers.append(labels.indices_of(x.track, self.generator.labels, seconds))
         return _unmixed(np.concatenate(numbers))[None, :, None]
 
     def score(self, start: int, count: int, books: int) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""A generator's core and its sampling as one ONNX loop. Sampling equals `keep_likeliest` and `pick`
-of `sampler_layer.py`. Weights are float32 or int8.
+"""A generator's core and its sampling as one ONNX loop. Sampling divides the logits by the
+temperature, then applies top-k, then top-p to the codes that remain. The inverse of the cumulative
+distribution, in the order of the codes, draws the code. Weights are float32 or int8.
 """
 
 from typing import Any
@@ -210,7 +211,7 @@ class LoopBuilder:
         return body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
 
     def _draw(self, uniform: str, logits: str) -> str:
-        """`sampler_layer.pick`: count the cumulative weights up to u · (sum of weights)."""
+        """Count the cumulative weights up to u · (sum of weights)."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
         if self.many:
@@ -236,7 +237,7 @@ class LoopBuilder:
         return body("Squeeze", log_prob, [3]) if self.parallel else log_prob
 
     def _filter(self, logits: str) -> str:
-        """`sampler_layer.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
+        """Keep the likeliest codes, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")

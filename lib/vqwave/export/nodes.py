@@ -21,6 +21,10 @@ class Nodes:
         self.node(kind, *inputs, outputs=[name], **attributes)
         return name
 
+    def names(self, *parts: str) -> list[str]:
+        """Names for the outputs of the next node."""
+        return [f"{self.prefix}{part}{len(self.nodes)}" for part in parts]
+
     def split(self, x: str, *widths: int, axis: int = -1) -> list[str]:
         """Split an axis into parts of these widths."""
         outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]

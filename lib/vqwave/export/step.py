@@ -164,7 +164,7 @@ def _lstm_cell(walk: Walk, operation, out, x, states, training=False):
                                             operation.bias))
     bias = np.concatenate([bias, np.zeros_like(bias)])[None]
     nodes, x, states = walk.nodes, walk(x), [walk(s) for s in states]
-    outputs = [f"{nodes.prefix}{part}{len(nodes.nodes)}" for part in "hc"]
+    outputs = nodes.names("h", "c")
     if walk.precision == "int8":
         (w, w_scale), (r, r_scale) = int8(kernel), int8(recurrent)
         zero = np.zeros(1, np.int8)
@@ -313,7 +313,7 @@ def _one_hot(walk: Walk, operation, out, x):
 
 def _top_k(walk: Walk, operation, out, x):
     nodes, x = walk.nodes, walk(x)
-    values, places = (f"{nodes.prefix}{part}{len(nodes.nodes)}" for part in ("top", "at"))
+    values, places = nodes.names("top", "at")
     nodes.node("TopK", x, [operation.k], outputs=[values, places], axis=-1)
     return [values, nodes("Cast", places, to=INT32)]
 

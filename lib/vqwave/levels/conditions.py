@@ -16,6 +16,11 @@ class View(Protocol):
 
     level: int
 
+    def positions(self, start: int, count: int) -> np.ndarray:
+        """The first sample of `count` frames from `start` on, from the beginning of the piece or of
+        the track: int64 [batch, count].
+        """
+
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
         """Frames begin … end - 1 of the level above; `pad` outside the piece."""
 

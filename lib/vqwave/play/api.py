@@ -38,7 +38,7 @@ class VQWave(ChainModels):
     Args:
         codecs, generators: folders of weights; `chain.yml` beside the generators names the models.
             None: usually the shipped weights, see `defaults.folders`.
-        engine: `onnx`, `onnx-float32` or `keras`, see `play/engine.py`.
+        engine: `onnx` or `onnx-float32`, see `play/engine.py`.
         epoch: which weights of the generators (of a VAE: the codec) to load, a number or "best".
             None: the shipped ones, otherwise the best.
         preset: a name or a path. Weights that were trained with another preset are refused.

@@ -120,7 +120,9 @@ CONTROLS = {control.name: control for control in (
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),
 )}
-"""The controls by name, for the studio, the terminal, MIDI and session files."""
+"""The controls by name, for the studio, the terminal, MIDI and session files. No two have the same
+key, nor one of `keys.TAKEN`.
+"""
 MOODS: dict[str, dict[str, Any]] = {
     "fast": {"tempo": TEMPI[1]}, "slow": {"tempo": TEMPI[0]},
     "dense": {"density": 1.3}, "sparse": {"density": 0.7},

@@ -14,6 +14,8 @@ from ..errors import UserError
 from .blocks import fade_in
 from .level import BufferState, CodeBuffer
 
+PIECES = 2
+"""The pieces in one run of the decoder: so few that activations stay in the CPU's caches."""
 SMOOTH = 0.01
 """The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
 
@@ -78,11 +80,10 @@ class Decoder:
         if self.assumed and last != source.end:
             codes = np.concatenate([codes, *[codes[:, -1:]] * self.assumed], axis=1)
         state.decoded = last
-        batch = self.codec.decoder_batch or len(codes)
-        return [self.workers.start(self.codec.decode_part, codes[i : i + batch], first, self.begin,
+        return [self.workers.start(self.codec.decode_part, codes[i : i + PIECES], first, self.begin,
                                    source.per_block + self.smooth,
-                                   None if memory is None else memory[i : i + batch], last - first)
-                for i in range(0, len(codes), batch)]
+                                   None if memory is None else memory[i : i + PIECES], last - first)
+                for i in range(0, len(codes), PIECES)]
 
     def finish(self, results: list[Callable]) -> np.ndarray:
         """The block that `start` started, cross-faded from the tail of the block before: float32

@@ -1,8 +1,8 @@
-"""Engines: one object for each model, with the same interface for every backend, in numpy.
+"""Engines: a trained model with an interface in NumPy, played by ONNX Runtime. They need no
+TensorFlow once their graphs are cached.
 
 `onnx-float32` samples with float32 weights. `onnx` does, too, except that the weights of cores with
-large matrices are int8 (`CoreConfig.int8`). Both use ONNX Runtime, and need no TensorFlow once
-their graphs are cached. `keras` is the reference, and runs on GPUs.
+large matrices are int8 (`CoreConfig.int8`).
 """
 
 import os
@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import stderr
 from ..codecs import PERIOD
 from ..data import chunking, melody
 from ..data.vocoders import vocoder
@@ -25,7 +24,7 @@ from ..levels import level_name
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
 
-ENGINES = ("onnx", "onnx-float32", "keras")
+ENGINES = ("onnx", "onnx-float32")
 
 
 def check_chain(codec, generators, kept: int = 0):
@@ -94,25 +93,70 @@ def check_trained_on(codecs, generators):
                                 f"with")
 
 
-class CodecEngine:
+def session(graph: bytes, arena: bool = True):
+    """An ONNX Runtime session that runs in the calling thread, so that levels can run in parallel.
+    Loops run 3 % faster without the memory arena, convolutions slower.
+    """
+    # ONNX Runtime from 1.29 on sends telemetry for each session, from background threads that use
+    # memory.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+_opening = threading.Lock()
+
+
+class Engine:
+    """The ONNX Runtime sessions of a model's graphs, each opened at its first use."""
+
+    def __init__(self, weight_set, engine: str = ENGINES[0]):
+        self.config, self.weight_set = weight_set.config, weight_set
+        self.engine = check_name("engine", engine, ENGINES)
+        self._sessions = {}
+
+    def _session(self, kind: str):
+        if kind not in self._sessions:
+            # Levels run in parallel threads, but an export mutes stderr for the whole process.
+            with _opening:
+                if kind not in self._sessions:
+                    graph = export.cached_graph(self.weight_set, kind)
+                    try:
+                        self._sessions[kind] = session(graph, arena=not kind.startswith("loop"))
+                    except Exception as e:  # the errors of ONNX Runtime have no class in common
+                        raise UserError(f"{self.config.name}: its {kind} graph cannot be opened: "
+                                        f"{' '.join(str(e).split())}") from e
+        return self._sessions[kind]
+
+    def _fact(self, kind: str, key: str) -> int:
+        """A number from a graph's metadata."""
+        return int(self._session(kind).get_modelmeta().custom_metadata_map[key])
+
+    def _run(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs of a graph. inputs: in the graph's order."""
+        names = [x.name for x in self._session(kind).get_inputs()]
+        return self._session(kind).run(None, dict(zip(names, inputs, strict=True)))
+
+
+class CodecEngine(Engine):
     """audio <-> codes at one level; `config` is its `CodecConfig`.
 
     The frames of a VAE are vectors, float32 [batch, N, dim], instead of codes, int32 [batch, N,
     books]. label: for a codec with labels, in a form that `labels.read_labels` takes; or None.
 
-    Attributes:
-        decoder_batch: the fastest number of pieces in one run of the decoder; None: all pieces. If
-            it is a number, the audio of a piece does not depend on the others, bit for bit.
-        splits: whether the decoder remembers the codes of earlier calls of `decode_part`.
+    splits: whether the decoder remembers the codes of earlier calls of `decode_part`.
     """
 
-    def __init__(self, weight_set, engine: str = "onnx"):
-        self.config, self.weight_set = weight_set.config, weight_set
-        self.engine = check_name("engine", engine, ENGINES)
-        # With two pieces, the activations between the convolutions stay in the CPU's caches.
-        self.decoder_batch = None if engine == "keras" else 2
-        self.splits = engine != "keras" and self.config.can_decode_part
-        self._models = (_KerasCodec if engine == "keras" else _Graphs)(weight_set)
+    def __init__(self, weight_set, engine: str = ENGINES[0]):
+        super().__init__(weight_set, engine)
+        self.splits = self.config.can_decode_part
         self._vocode = vocoder(self.config)
 
     def encode(self, audio, label=None) -> np.ndarray:
@@ -134,7 +178,7 @@ class CodecEngine:
     @property
     def encode_halo(self) -> int:
         """The encoder's receptive field on either side of a frame, in frames."""
-        return self._models.fact("encode", "encode_halo")
+        return self._fact("encode", "encode_halo")
 
     @property
     def decode_halo(self) -> int:
@@ -148,17 +192,17 @@ class CodecEngine:
 
     def _decoder_fact(self, key: str) -> int:
         # Both graphs hold the number. A stream uses `decode_part`, so its graph is open already.
-        return self._models.fact("decode_part" if self.splits else "decode", key)
+        return self._fact("decode_part" if self.splits else "decode", key)
 
     @property
     def latency(self) -> float:
         """Algorithmic latency: seconds of audio that the codec needs before its first sample."""
-        return self._models.fact("encode", "latency") / self.config.sample_rate
+        return self._fact("encode", "latency") / self.config.sample_rate
 
     def encode_window(self, audio, label=None) -> np.ndarray:
         """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n, books]."""
         audio = np.asarray(audio, np.float32)
-        return self._models("encode", audio, *self._label_input(label, len(audio)))[0]
+        return self._run("encode", audio, *self._label_input(label, len(audio)))[0]
 
     def decode_window(self, codes, start: int = 0, label=None) -> np.ndarray:
         """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
@@ -167,8 +211,8 @@ class CodecEngine:
             depend on it.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
-        return self._vocode(self._models("decode", codes, *self._start_input(start, len(codes)),
-                                         *self._label_input(label, len(codes)))[0])
+        return self._vocode(self._run("decode", codes, *self._start_input(start, len(codes)),
+                                      *self._label_input(label, len(codes)))[0])
 
     def decode_part(self, codes, start: int, first: int, count: int, memory=None,
                     kept: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -187,7 +231,7 @@ class CodecEngine:
             first -= start
             audio = self.decode_window(codes, start)
             return audio[:, first * level : (first + count) * level], None
-        near, delay, before, width = (self._models.fact("decode_part", name) for name in
+        near, delay, before, width = (self._fact("decode_part", name) for name in
                                       ("decode_near", "decode_delay", "decode_window", "state"))
         batch, end = len(codes), start + size
         missing = max(0, first + count + near + delay - end, 1 - size)
@@ -198,7 +242,7 @@ class CodecEngine:
         places = np.arange(begin, min(first + count + near, end), dtype=np.int32) - window
         if memory is None:
             memory = np.zeros((batch, width), np.float32)
-        audio, memory = self._models(
+        audio, memory = self._run(
             "decode_part", codes, np.tile(inside[:, None], (batch, 1, 1)),
             np.full(batch, size if kept is None else kept, np.int32), np.tile(places, (batch, 1)),
             memory, *self._start_input(window, batch))
@@ -218,15 +262,12 @@ class CodecEngine:
         return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
 
-class GeneratorEngine:
+class GeneratorEngine(Engine):
     """Samples the codes of one level. precision: the number format of the weights."""
 
-    def __init__(self, weight_set, engine: str = "onnx"):
-        self.config, self.weight_set = weight_set.config, weight_set
-        self.engine = check_name("engine", engine, ENGINES)
+    def __init__(self, weight_set, engine: str = ENGINES[0]):
+        super().__init__(weight_set, engine)
         self.precision = precision(self.config, engine)
-        self._models = (_KerasGenerator(weight_set) if engine == "keras"
-                        else _OnnxGenerator(weight_set, self.precision))
 
     @cached_property
     def ngrams(self) -> frozenset[int]:
@@ -244,8 +285,8 @@ class GeneratorEngine:
         "source", the level above, is int32 [batch, N + 2·halo, books above], and n is N·ratio. A
         generator without "source" may return n = 1: one context for all frames.
         """
-        return self._models.context({c.input: np.asarray(inputs[c.input], c.dtype)
-                                     for c in self.config.conditions})
+        return self._session("context").run(None, {
+            c.input: np.asarray(inputs[c.input], c.dtype) for c in self.config.conditions})[0]
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""
@@ -295,141 +336,17 @@ class GeneratorEngine:
         if guided:
             feeds["guidance"] = np.array(sampling.guidance, np.float32)
         state = [np.ascontiguousarray(x, np.float32) for x in state]
-        codes, scores, state = self._models.run(feeds, state, full)
+        codes, scores, state = self._loop(feeds, state, full)
         return (np.ascontiguousarray(codes.swapaxes(0, 1)),
                 np.ascontiguousarray(scores.swapaxes(0, 1)) if log_probs else None, state)
 
-
-def session(graph: bytes, arena: bool = True):
-    """An ONNX Runtime session that runs in the calling thread, so that levels can run in parallel.
-    Loops run 3 % faster without the memory arena, convolutions slower.
-    """
-    # ONNX Runtime from 1.29 on sends telemetry for each session, from background threads that use
-    # memory.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    options.enable_cpu_mem_arena = arena
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-_opening = threading.Lock()
-
-
-class _Graphs:
-    """The ONNX Runtime sessions of a model's graphs, each opened at its first use."""
-
-    def __init__(self, weight_set):
-        self.weight_set, self.sessions = weight_set, {}
-
-    def session(self, kind: str):
-        if kind not in self.sessions:
-            # Levels run in parallel threads, but an export mutes stderr for the whole process.
-            with _opening:
-                if kind not in self.sessions:
-                    graph = export.cached_graph(self.weight_set, kind)
-                    try:
-                        self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
-                    except Exception as e:  # the errors of ONNX Runtime have no class in common
-                        raise UserError(f"{self.weight_set.name}: its {kind} graph cannot be "
-                                        f"opened: {' '.join(str(e).split())}") from e
-        return self.sessions[kind]
-
-    def fact(self, kind: str, key: str) -> int:
-        """A number from a graph's metadata."""
-        return int(self.session(kind).get_modelmeta().custom_metadata_map[key])
-
-    def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a graph. inputs: in the graph's order."""
-        names = [x.name for x in self.session(kind).get_inputs()]
-        return self.session(kind).run(None, dict(zip(names, inputs, strict=True)))
-
-
-class _OnnxGenerator(_Graphs):
-    """The graphs of a generator: `context` and the loops. precision: of the loops."""
-
-    def __init__(self, weight_set, precision: str):
-        super().__init__(weight_set)
-        self.precision = precision
-
-    def context(self, inputs):
-        return self.session("context").run(None, inputs)[0]
-
-    def run(self, feeds, state, full: bool):
+    def _loop(self, feeds, state, full: bool):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
 
         full: the graph with forced codes, filters, bias and log_probs; otherwise log_probs is None.
         """
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)
-        loop = self.session(loop_kind(self.precision, streams, full, guided))
-        states = dict(zip(self.weight_set.config.states, state, strict=True))
-        codes, *rest = loop.run(None, feeds | states)
+        loop = self._session(loop_kind(self.precision, streams, full, guided))
+        codes, *rest = loop.run(None, feeds | dict(zip(self.config.states, state, strict=True)))
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
-
-
-def _predict(model, inputs):
-    """The outputs of a model: an array, or a list of several arrays."""
-    inputs = list(inputs)
-    return model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
-
-
-def _runnable(model):
-    """Run the model as a graph without XLA, which compiles for minutes at each new length."""
-    model.compile(jit_compile=False)
-    return model
-
-
-class _KerasCodec:
-    """The Keras models of a codec, with the interface of `_Graphs`."""
-
-    def __init__(self, weight_set):
-        stderr.import_keras()
-        from ..codecs.codec_layer import load_codec
-
-        self._codec = load_codec(weight_set)
-        self._models = {kind: _runnable(getattr(self._codec, f"{kind}_model")())
-                        for kind in ("encode", "decode")}
-
-    def fact(self, kind: str, key: str) -> int:
-        return getattr(self._codec, key)
-
-    def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        outputs = _predict(self._models[kind], inputs)
-        return [np.asarray(x) for x in (outputs if isinstance(outputs, list) else [outputs])]
-
-
-class _KerasGenerator:
-    """The Keras models of a generator, with the interface of `_OnnxGenerator`."""
-
-    def __init__(self, weight_set):
-        stderr.import_keras()
-        from ..generators.generator_layer import load_generator
-        from ..generators.sampler_layer import KerasLoop
-
-        self._generator, self._loops = load_generator(weight_set), {}
-        self._new_loop = KerasLoop
-        if self._generator.conditions:
-            self._context = _runnable(self._generator.context_model())
-
-    def context(self, inputs):
-        return np.asarray(_predict(self._context, inputs.values()))
-
-    def run(self, feeds, state, full: bool):
-        kind = full and bool(feeds["top_k"] or feeds["top_p"] < 1), "guidance" in feeds
-        if kind not in self._loops:
-            self._loops[kind] = self._new_loop(self._generator, *kind)
-        config = self._generator.config
-        feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
-        feeds.setdefault("bias", np.zeros((config.books, config.num_codes), np.float32))
-        # Keras wants a batch axis on every input.
-        for name in ("inverse_temperature", "top_k", "top_p", "guidance"):
-            if name in feeds:
-                feeds[name] = feeds[name].reshape(1)
-        codes, log_probs, state = self._loops[kind].predict_on_batch(feeds | {"state": state})
-        return codes, log_probs, list(state)

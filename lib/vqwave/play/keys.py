@@ -22,6 +22,9 @@ SECTIONS = {"b": "theme", "B": "new"}
 NEXT = {"r": "next recording", "w": "next weights"}
 """Keys that continue with the next recording, or the next folder of weights."""
 
+TAKEN = "".join(("<>lLoOjJ0123456789", *SECTIONS, *NEXT, " qQ?"))
+"""Keys that controls cannot have. The last four are those of `vqwave play`."""
+
 Values = dict[str | None, float]
 """The values of a control by level; the level is None if the control has only one value."""
 

@@ -184,6 +184,9 @@ class Level(CodeBuffer):
         unlabelled = inputs | {labels.input: without(inputs[labels.input], labels)}
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
+    def positions(self, start: int, count: int) -> np.ndarray:
+        return np.tile(self.level * np.arange(start, start + count), (self.batch, 1))
+
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
         """See `View`. Samples the level above as far as needed."""
         self.source.fill(end)

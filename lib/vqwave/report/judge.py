@@ -217,7 +217,7 @@ def add_verdict(weight_set: weights.WeightSet, figures: dict,
 
 def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
                  tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]], *,
-                 engine_name: str = engine.ENGINES[0], embed: fad.Embedder | None = None,
+                 engine_name: str = "onnx", embed: fad.Embedder | None = None,
                  progress: Callable[[str, float], None] = lambda name, share: None,
                  record: bool = False) -> list[dict]:
     """Judge codecs on the same excerpts of held-out tracks: a row of `add_verdict` each.

@@ -64,6 +64,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin", "x-content-type-options": "nosniff",
     "cache-control": "no-cache"}
 LATENCY = playback.LATENCIES["page"]
+CONDITIONS = "codes", "labels", "score"
+"""The kinds of conditions whose inputs `browser/level.js` makes."""
 CODE, MODELS, FACTS_FILE = "studio/static", "models", "site.json"
 
 
@@ -167,8 +169,10 @@ class Site:
     def __init__(self, music, package=None):
         engines = music.chain_engines()
         self.codec, generators = engines.codec, engines.generators
-        if engines.sounds:
-            raise UserError(f"{generators[-1].config.name} reads sound, which a page does not play")
+        for config in engines.configs:
+            for kind in {condition.kind for condition in config.conditions} - {*CONDITIONS}:
+                raise UserError(f"{config.name} has a condition of kind {kind}; a page plays only "
+                                f"{', '.join(CONDITIONS)}")
         self.sampled = levels_by_field([generator.config for generator in generators])
         self.composer = next((g for g in generators if g.config.level == SCORE), None)
         self.generators = [g for g in generators if g is not self.composer]

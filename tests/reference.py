@@ -1,10 +1,16 @@
-"""Logits to codes: the reference loop in Keras; `export/loops.py` gives the same codes. Both loops
-divide the logits by the temperature, then apply top-k, then top-p to the codes that remain. The
-inverse of the cumulative distribution, in the order of the codes, draws the code.
+"""The models in Keras, with the interface of `play/engine.py`: what the graphs are held against.
+
+Both loops divide the logits by the temperature, then apply top-k, then top-p to the codes that
+remain. The inverse of the cumulative distribution, in the order of the codes, draws the code.
 """
 
 import keras
+import numpy as np
 from keras import ops
+
+from vqwave.codecs.codec_layer import load_codec
+from vqwave.generators.generator_layer import load_generator
+from vqwave.play import engine
 
 
 def keep_likeliest(scaled, top_k, top_p):
@@ -91,3 +97,63 @@ class KerasLoop(keras.Model):
         _, _, codes, log_probs, *state = ops.while_loop(lambda i, *_: i < steps, body,
                                                         (*first, *inputs["state"]))
         return codes, log_probs, state
+
+
+def _runnable(model):
+    """Run the model as a graph without XLA, which compiles for minutes at each new length."""
+    model.compile(jit_compile=False)
+    return model
+
+
+class KerasCodec(engine.CodecEngine):
+    """A `CodecEngine` that runs in Keras."""
+
+    def __init__(self, weight_set):
+        super().__init__(weight_set)
+        self.splits, self._codec = False, load_codec(weight_set)
+        self._models = {kind: _runnable(getattr(self._codec, f"{kind}_model")())
+                        for kind in ("encode", "decode")}
+
+    def _fact(self, kind, key):
+        return getattr(self._codec, key)
+
+    def _run(self, kind, *inputs):
+        return [np.asarray(self._models[kind].predict_on_batch(
+            [*inputs] if len(inputs) > 1 else inputs[0]))]
+
+
+class KerasGenerator(engine.GeneratorEngine):
+    """A `GeneratorEngine` that runs in Keras."""
+
+    def __init__(self, weight_set):
+        super().__init__(weight_set, "onnx-float32")
+        self._generator, self._loops = load_generator(weight_set), {}
+        if self.config.conditions:
+            self._context = _runnable(self._generator.context_model())
+
+    def context(self, inputs):
+        inputs = [np.asarray(inputs[c.input], c.dtype) for c in self.config.conditions]
+        return np.asarray(self._context.predict_on_batch(inputs if len(inputs) > 1 else inputs[0]))
+
+    def _loop(self, feeds, state, full):
+        kind = full and bool(feeds["top_k"] or feeds["top_p"] < 1), "guidance" in feeds
+        if kind not in self._loops:
+            self._loops[kind] = KerasLoop(self._generator, *kind)
+        feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
+        feeds.setdefault("bias", np.zeros((self.config.books, self.config.num_codes), np.float32))
+        # Keras wants a batch axis on every input.
+        for name in ("inverse_temperature", "top_k", "top_p", "guidance"):
+            if name in feeds:
+                feeds[name] = feeds[name].reshape(1)
+        codes, log_probs, state = self._loops[kind].predict_on_batch(feeds | {"state": state})
+        return codes, log_probs, list(state)
+
+
+def codec(weight_set, name):
+    """The engine `name` of a codec, one of `engine.ENGINES` or "keras"."""
+    return KerasCodec(weight_set) if name == "keras" else engine.CodecEngine(weight_set, name)
+
+
+def generator(weight_set, name):
+    """The engine `name` of a generator, one of `engine.ENGINES` or "keras"."""
+    return KerasGenerator(weight_set) if name == "keras" else engine.GeneratorEngine(weight_set, name)
