@@ -108,7 +108,7 @@ def notes(rolls: dict, path, title: str = ""):
         axis.set_ylabel("Note")
     axes[0, 0].set_ylim(lowest - 0.5, highest + 0.5)
     _time_axis(list(axes[:, 0]), first, last)
-    if np.isfinite(loudest):  # scores alone have no levels
+    if np.isfinite(loudest):  # scores alone have no loudness
         _colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
     _save(figure, path)
 

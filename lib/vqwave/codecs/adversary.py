@@ -20,9 +20,8 @@ class DiscriminatorConfig(Config):
 class AdversaryConfig(Config):
     """Discriminators, and their game against the decoder (`adversary_layer.py`).
 
-    turn: a training step uses all discriminators, or one drawn by the seed. weight,
-    feature_matching, repulsion: weights of terms in the loss (`Adversary.losses_of`). late: use the
-    adversary only when the decoder is trained alone, after the codes.
+    weight, feature_matching, repulsion: weights of terms in the loss (`Adversary.losses_of`). late:
+    use the adversary only when the decoder is trained alone, after the codes.
     """
 
     discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (
@@ -30,7 +29,6 @@ class AdversaryConfig(Config):
         DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=1024, hop=256),
         DiscriminatorConfig(n_fft=512, hop=128), DiscriminatorConfig(n_fft=256, hop=64))
     game: Literal["least_squares", "hinge"] = "least_squares"
-    turn: Literal["all", "one"] = "one"
     weight: Weight = 0.7
     feature_matching: Weight = 2.0
     repulsion: Weight = 0.0

@@ -112,34 +112,14 @@ GAMES: dict[str, Game] = {
 }
 
 
-def all_turns(count: int, losses, seed) -> dict:
-    """The mean over all `count` discriminators of `losses(number)`, a mapping of float32 []."""
-    results = [losses(number) for number in range(count)]
-    return {name: sum(r[name] for r in results) / count for name in results[0]}
-
-
-def one_turn(count: int, losses, seed) -> dict:
-    """The losses of one discriminator, drawn by `seed`, at the cost of one.
-
-    The weights of the others get a gradient of zero, so only momentum and weight decay move them.
-    """
-    number = keras.random.randint((), 0, count, seed=seed)
-    return ops.switch(number, [functools.partial(losses, n) for n in range(count)])
-
-
-ADVERSARIAL_TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
-"""The discriminators that are used in a training step."""
-
-
 class Adversary(layers.Layer):
     """All discriminators, with their losses and those of the decoder. The constructor builds the
-    weights.
+    weights. Each training step uses one discriminator, which `seed` draws.
     """
 
     def __init__(self, config: AdversaryConfig, seed: int = 0):
         super().__init__(name="adversary")
-        self.game, self.play_turn = GAMES[config.game], ADVERSARIAL_TURNS[config.turn]
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.game, self.seed_generator = GAMES[config.game], keras.random.SeedGenerator(seed)
         self.term_weights = {"discriminator": 1.0, "adversarial": config.weight,
                              "feature_matching": config.feature_matching,
                              "repulsion": config.repulsion}
@@ -169,18 +149,13 @@ class Adversary(layers.Layer):
         discriminator: 1 if it always wins, 0.5 if it guesses.
         """
         count = len(self.discriminators)
-
-        def losses(number):
-            terms = losses_of_one(self.discriminators[number], self.game, recording,
-                                  reconstruction)
-            played = ops.one_hot(number, count, dtype="float32")
-            return terms | {"won": terms["won"] * played, "played": played}
-
-        terms = self.play_turn(count, losses, self.seed_generator)
-        played, won = terms.pop("played"), terms.pop("won")
+        # The other discriminators get a gradient of zero: only momentum and weight decay move them.
+        drawn = keras.random.randint((), 0, count, seed=self.seed_generator)
+        terms = ops.switch(drawn, [functools.partial(
+            losses_of_one, d, self.game, recording, reconstruction) for d in self.discriminators])
+        won, played = terms.pop("won"), ops.one_hot(drawn, count, dtype="float32")
         for number, metric in enumerate(self.won):
-            metric.update_state(won[number] / ops.maximum(played[number], 1e-6),
-                                sample_weight=played[number])
+            metric.update_state(won, sample_weight=played[number])
         return terms
 
     @property

@@ -6,17 +6,10 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import Field
 
-from ..levels.fields import (
-    MAX_BOOKS,
-    Config,
-    ConfigError,
-    Dilations,
-    Fraction,
-    Name,
-    Positive,
-    replace,
-)
+from ..levels import fields
+from ..levels.fields import Config, ConfigError, Dilations, Name, Positive, replace
 from ..levels.kinds import Kinds, import_kinds
+from . import parts
 from .adversary import AdversaryConfig
 from .blocks import DilatedBlock, NoBottleneck, SubPixel
 from .encoders import MirrorEncoder
@@ -25,15 +18,6 @@ from .front_ends import WaveformFrontEnd
 from .heads import HeadPart, WaveformHead
 from .labels import Labels
 from .losses import LossConfig
-from .parts import (
-    BlockPart,
-    BottleneckPart,
-    CodecPart,
-    EncoderPart,
-    FrontEndPart,
-    HierarchyPart,
-    UpsamplingPart,
-)
 from .quantizers import EMAQuantizer, QuantizerConfig
 
 PERIOD = 1 << 20
@@ -51,12 +35,12 @@ class Stage(Config):
 
 
 import_kinds(__package__)
-FRONT_ENDS = Kinds(FrontEndPart, "waveform")
-ENCODERS = Kinds(EncoderPart, "mirror")
-HIERARCHIES = Kinds(HierarchyPart, "single_level")
-BLOCKS = Kinds(BlockPart, "dilated")
-UPSAMPLINGS = Kinds(UpsamplingPart, "sub_pixel")
-BOTTLENECKS = Kinds(BottleneckPart, "none")
+FRONT_ENDS = Kinds(parts.FrontEndPart, "waveform")
+ENCODERS = Kinds(parts.EncoderPart, "mirror")
+HIERARCHIES = Kinds(parts.HierarchyPart, "single_level")
+BLOCKS = Kinds(parts.BlockPart, "dilated")
+UPSAMPLINGS = Kinds(parts.UpsamplingPart, "sub_pixel")
+BOTTLENECKS = Kinds(parts.BottleneckPart, "none")
 QUANTIZERS = Kinds(QuantizerConfig, "ema")
 HEADS = Kinds(HeadPart, "waveform")
 
@@ -84,7 +68,7 @@ class CodecConfig(Config):
     quantizer: Annotated[Any, QUANTIZERS] = EMAQuantizer()
     hierarchy: Annotated[Any, HIERARCHIES] = SingleLevelHierarchy()
     head: Annotated[Any, HEADS] = WaveformHead()
-    even: Fraction = 0.0
+    even: fields.Fraction = 0.0
     loss: LossConfig = LossConfig()
     adversary: AdversaryConfig | None = None
     labels: Labels | None = None
@@ -103,7 +87,7 @@ class CodecConfig(Config):
                              f"{', '.join(map(str, hops))}, the products of the first strides")
         if self.loss.channel_average and (len(self.stages) == 1 or self.encoder.kind == "plane"):
             raise ValueError("channel_average needs two stages that up-sample audio")
-        axes = {axis: part for axis, part in self if isinstance(part, CodecPart)}
+        axes = {axis: part for axis, part in self if isinstance(part, parts.CodecPart)}
         for axis, part in axes.items():
             self._check_part(axis, part)
         for part in axes.values():  # `check` relies on the kinds of the other parts
@@ -114,7 +98,7 @@ class CodecConfig(Config):
                              "padding: same")
         return self
 
-    def _check_part(self, axis: str, part: CodecPart):
+    def _check_part(self, axis: str, part: parts.CodecPart):
         if self.padding == "causal" and part.noncausal:
             raise ValueError(f"padding is causal, but the {axis}, {part.kind}, sees later samples")
         for other, kinds in part.requires.items():
@@ -169,9 +153,9 @@ class CodecConfig(Config):
     def check_generator(self, who: str):
         """Raises `ConfigError` if the generator `who` cannot draw or read the frames."""
         self.check_codes(who)
-        if self.books > MAX_BOOKS:
-            raise ConfigError(f"{who} takes at most {MAX_BOOKS} codes a frame, and {self.name} "
-                              f"makes {self.books}")
+        if self.books > fields.MAX_BOOKS:
+            raise ConfigError(f"{who} takes at most {fields.MAX_BOOKS} codes a frame, and "
+                              f"{self.name} makes {self.books}")
 
     @property
     def num_codes(self) -> int:

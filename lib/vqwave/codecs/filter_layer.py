@@ -14,19 +14,11 @@ import numpy as np
 from keras import layers, ops
 
 from ..levels.fields import LOUDNESS_RANGE
+from . import source_layer
 from .blocks_layer import Conv, gelu
 from .codec import PERIOD
 from .gains_layer import centres_of, interpolation
 from .memory_layer import Memory
-from .source_layer import (
-    OvertonesOf,
-    PastMean,
-    PickedTones,
-    Prominence,
-    ToneBank,
-    frame_numbers,
-    quarter_tones,
-)
 from .spectrum_layer import amplitude_of, loudness_of
 
 NOISE_INPUTS = 16
@@ -174,19 +166,19 @@ class SourceFilter(layers.Layer):
         self.stft = STFT(head.window, head.hop)
         bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
         self.clues = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
-        self.picked = PickedTones(name="picked")
-        self.overtones = OvertonesOf(front.bins, head.above, 1.5, front.first_tone,
+        self.picked = source_layer.PickedTones(name="picked")
+        self.overtones = source_layer.OvertonesOf(front.bins, head.above, 1.5, front.first_tone,
                                      name="overtones")
-        self.prominence = Prominence(name="prominence")
-        self.usual = PastMean(config.level, name="usual")
+        self.prominence = source_layer.Prominence(name="prominence")
+        self.usual = source_layer.PastMean(config.level, name="usual")
         # How much of each overtone sounds, at first nearly all.
         self.gate = layers.Dense(front.bins, name="gate", dtype="float32",
                                  bias_initializer=keras.initializers.Constant(3.0))
         # Tones above the front end's octaves are quiet at first.
         self.high = layers.Dense(head.high_tones, name="high", dtype="float32",
                                  bias_initializer=keras.initializers.Constant(-6.0))
-        self.bank = ToneBank(front.bins + head.high_tones, config.level, config.sample_rate,
-                             front.first_tone, name="tones")
+        self.bank = source_layer.ToneBank(front.bins + head.high_tones, config.level,
+                                          config.sample_rate, front.first_tone, name="tones")
         width, bins = head.width, self.stft.bins
         self.noise = NoiseSpectra(2 * bins + NOISE_INPUTS, name="noise")
         self.noise_level = self.add_weight(shape=(bins,), name="noise_level",
@@ -211,7 +203,7 @@ class SourceFilter(layers.Layer):
         config, stft = self.config, self.stft
         hertz = np.arange(stft.bins) * config.sample_rate / ((stft.bins - 1) * 2)
         octaves = np.log2(np.maximum(hertz, hertz[1] / 2))
-        tones = np.log2(quarter_tones(front.bins, front.first_tone))
+        tones = np.log2(source_layer.quarter_tones(front.bins, front.first_tone))
         self.tones_to_bins = interpolation(octaves, tones)
         edges = config.quantizer.gain_edges
         if edges:
@@ -267,7 +259,7 @@ class SourceFilter(layers.Layer):
         parts += [] if gains is None else [ops.cast(gains, "float32") * inside(0)]
         controls = self._at_spectra(ops.concatenate(
             [ops.cast(part, "float32") for part in parts], -1), memory)
-        number = ops.mod(frame_numbers(spectra, self.rate * (start - after)),
+        number = ops.mod(source_layer.frame_numbers(spectra, self.rate * (start - after)),
                          PERIOD // self.stft.hop)
         spectra = self._filter(spectra, controls, number,
                                ops.repeat(inside(after), self.rate, axis=1), memory)

@@ -107,7 +107,7 @@ def interpolation(places, nodes) -> np.ndarray:
 
 class RelativeLoudness(layers.Layer):
     """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
-    the gains around, then the same levels at peaks only.
+    the gains around, then the same at peaks only.
     """
 
     def __init__(self, config: CodecConfig, **kwargs):

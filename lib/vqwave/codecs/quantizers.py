@@ -5,16 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from ..levels.fields import (
-    LOUDNESS_RANGE,
-    MOST_LOUDNESS,
-    AboveZero,
-    BookCount,
-    CodeCount,
-    Positive,
-    Real,
-    Weight,
-)
+from ..levels import fields
+from ..levels.fields import AboveZero, BookCount, CodeCount, Positive, Real, Weight
 from .parts import CodecPart
 
 Decay = Annotated[Real, Field(gt=0, lt=1)]
@@ -122,7 +114,7 @@ class GainShapeQuantizer(QuantizerConfig):
     @property
     def gain_steps(self) -> int:
         """The number of gain codes in use: the range of `spectrum_layer.loudness_of` in steps."""
-        return int(MOST_LOUDNESS * LOUDNESS_RANGE / self.step) + 1
+        return int(fields.MOST_LOUDNESS * fields.LOUDNESS_RANGE / self.step) + 1
 
     @property
     def gain_edges(self) -> tuple[int, ...]:

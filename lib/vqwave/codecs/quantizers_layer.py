@@ -9,11 +9,7 @@ from keras import ops
 from ..levels.fields import LOUDNESS_RANGE
 from ..levels.kinds import layer_for, layer_of
 from .codebooks_layer import MultiBookQuantizer, Quantized, Quantizer, VectorQuantizer
-from .quantizers import (
-    BandedQuantizer,
-    EMAQuantizer,
-    GainShapeQuantizer,
-)
+from .quantizers import BandedQuantizer, EMAQuantizer, GainShapeQuantizer
 
 
 @layer_for(BandedQuantizer)

@@ -7,11 +7,11 @@ Compare equal lengths: percentiles depend on the length.
 
 | figure | what it hears | deaf to |
 |---|---|---|
-| contrast | noise between partials | when the noise sounds; which partials there are; level |
+| contrast | noise between partials | when the noise sounds; which partials there are; loudness |
 | roughness | amplitudes that buzz at the rates of frames | other rates; below 200 Hz |
 | whistle | a tone that sounds more often than in recordings | tones that move; < 500, > 9,000 Hz |
-| step | a noise floor that changes level at a fixed frequency | other frequencies; steps up |
-| on grid | partials locked to quarter tones | by how far they are out of tune; their level |
+| step | a noise floor that changes loudness at a fixed frequency | other frequencies; steps up |
+| on grid | partials locked to quarter tones | by how far they are out of tune; their loudness |
 | flicker, drift | changes of the spectrum in 23 ms, and in two seconds | what changes |
 | highs | the share of energy above 5 kHz | what sounds there |
 | loudness | the RMS | how loudness is felt |

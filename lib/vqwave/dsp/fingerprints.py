@@ -19,7 +19,7 @@ SECONDS = HOP * (FRAMES + HOPS - 1)
 STEP, STEPS = 4.0, 16
 """A distance is a band's distance below the loudest band of its frame, in steps of 4 dB."""
 SILENT_DB = -60.0
-"""A frame whose loudest band is below this level of a sine has no shape."""
+"""A frame whose loudest band is quieter than a sine of this loudness has no shape."""
 MOST_SHIFT = 6  # of one recording against another, in hops: 3 s
 DISTANCE, OF_VARIATION = 3.6, 0.8
 """Recordings are the same if they differ by less dB (RMS) than the first value, and than this share

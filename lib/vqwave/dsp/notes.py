@@ -157,8 +157,8 @@ class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
 
     time, seconds: the beginning and the length of a note. midi: the note number with its fraction
-    (69 is A4, 440 Hz). strength: the level of the loudest frame, in dB (0 for a full-scale sine). A
-    note that is struck again while it sounds counts as one note.
+    (69 is A4, 440 Hz). strength: the loudness of the loudest frame, in dB (0 for a full-scale
+    sine). A note that is struck again while it sounds counts as one note.
 
     spectrum: float32 [`BINS`, columns], in the same dB; a column is the maximum over its time.
     length: seconds of the signal, from `start` on.

@@ -14,7 +14,7 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 WINDOW, BANDS = 2048, 128
 """The samples of a window and the mel bands of an onset envelope."""
 RANGE_DB = 80.0
-"""A mel band counts from this level below the loudest."""
+"""A mel band counts from this loudness below the loudest."""
 TOLERANCE_SECONDS = 0.05
 """The largest distance of matching attacks in original and copy."""
 BEAT_WINDOW_SECONDS = 12.0

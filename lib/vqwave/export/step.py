@@ -138,10 +138,6 @@ def _unary(kind: str, domain: str = ""):
     return convert
 
 
-def _same(walk: Walk, operation, out, x, **options):
-    return walk(x)
-
-
 def _axis(axis: int) -> int:
     """An axis of a Keras tensor, in ONNX."""
     return axis + 1 if axis >= 0 else axis
@@ -175,10 +171,6 @@ def _lstm_cell(walk: Walk, operation, out, x, states, training=False):
         nodes.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *states,
                    outputs=["", *outputs], hidden_size=operation.units)
     return [outputs[0], *outputs]
-
-
-def _embedding(walk: Walk, operation, out, codes):
-    return walk.nodes("Gather", walk.array(operation.embeddings), walk(codes), axis=0)
 
 
 def _layer_norm(walk: Walk, operation, out, x):
@@ -272,33 +264,6 @@ def _swapped(operation, axes):
     return axes
 
 
-def _matmul(walk: Walk, operation, out, a, b):
-    return walk.nodes("MatMul", walk.input(a), walk.input(b))
-
-
-def _einsum(walk: Walk, operation, out, *operands):
-    # A constant has no axes that the ellipsis stands for.
-    return walk.nodes("Einsum", *map(walk.input, operands), equation=operation.subscripts)
-
-
-def _softmax(walk: Walk, operation, out, x):
-    return walk.nodes("Softmax", walk(x), axis=_axis(operation.axis))
-
-
-def _where(walk: Walk, operation, out, condition, a, b):
-    return walk.nodes("Where", walk.input(condition, "bool"), walk.input(a, out.dtype),
-                      walk.input(b, out.dtype))
-
-
-def _take(walk: Walk, operation, out, table, indices):
-    """Rows of a constant table; without an axis, of its numbers."""
-    return walk.nodes("Gather", walk.array(table), walk(indices), axis=operation.axis or 0)
-
-
-def _cast(walk: Walk, operation, out, x):
-    return walk.input(x, out.dtype)
-
-
 def _sum(walk: Walk, operation, out, x):
     axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
     return walk.nodes("ReduceSum", walk(x), [_axis(axis) for axis in axes],
@@ -325,29 +290,38 @@ def _take_along_axis(walk: Walk, operation, out, x, indices):
                  axis=_axis(operation.axis))
 
 
-def _zeros_like(walk: Walk, operation, out, x, dtype=None):
-    return walk.nodes("Mul", walk.input(x, out.dtype), np.zeros((), out.dtype))
-
-
 CONVERTERS: dict[str, Callable] = {
-    "Dense": _dense, "LSTMCell": _lstm_cell, "Embedding": _embedding, "Dropout": _same,
-    "LayerNormalization": _layer_norm, "Conv1D": _conv, "Conv": _conv,
+    "Dense": _dense, "LSTMCell": _lstm_cell, "LayerNormalization": _layer_norm, "Conv1D": _conv,
+    "Conv": _conv, "Dropout": lambda walk, operation, out, x, **options: walk(x),
+    "Embedding": lambda walk, operation, out, codes: walk.nodes(
+        "Gather", walk.array(operation.embeddings), walk(codes), axis=0),
     "Add": _elementwise("Add"), "Subtract": _elementwise("Sub"), "Multiply": _elementwise("Mul"),
     "Divide": _elementwise("Div"), "TrueDivide": _elementwise("Div"), "Mod": _elementwise("Mod"),
     "Power": _elementwise("Pow"), "Equal": _elementwise("Equal"), "Less": _elementwise("Less"),
     "GreaterEqual": _elementwise("GreaterOrEqual"), "Greater": _elementwise("Greater"),
     "Tanh": _unary("Tanh"), "Sigmoid": _unary("Sigmoid"), "Exp": _unary("Exp"),
-    "Sqrt": _unary("Sqrt"), "Relu": _unary("Relu"), "Softmax": _softmax,
-    "Gelu": _unary("FastGelu", "com.microsoft"),
+    "Sqrt": _unary("Sqrt"), "Relu": _unary("Relu"), "Gelu": _unary("FastGelu", "com.microsoft"),
+    "Softmax": lambda walk, operation, out, x: walk.nodes(
+        "Softmax", walk(x), axis=_axis(operation.axis)),
     "Log1p": lambda walk, operation, out, x: walk.nodes(
         "Log", walk.nodes("Add", walk(x), np.ones((), np.float32))),
     "Cumsum": lambda walk, operation, out, x: walk.nodes("CumSum", walk(x), _axis(operation.axis)),
     "GetItem": _get_item, "Reshape": _reshape, "Concatenate": _concatenate, "Stack": _stack,
     "Split": _split, "Unstack": _unstack, "Pad": _pad, "Swapaxes": _transpose(_swapped),
     "Transpose": _transpose(lambda operation, axes: operation.axes or axes[::-1]),
-    "Matmul": _matmul, "Einsum": _einsum, "Where": _where, "Take": _take, "Cast": _cast,
+    "Matmul": lambda walk, operation, out, a, b: walk.nodes("MatMul", walk.input(a), walk.input(b)),
+    # A constant has no axes that the ellipsis stands for.
+    "Einsum": lambda walk, operation, out, *operands: walk.nodes(
+        "Einsum", *map(walk.input, operands), equation=operation.subscripts),
+    "Where": lambda walk, operation, out, condition, a, b: walk.nodes(
+        "Where", walk.input(condition, "bool"), walk.input(a, out.dtype), walk.input(b, out.dtype)),
+    # Rows of a constant table; without an axis, of its numbers.
+    "Take": lambda walk, operation, out, table, indices: walk.nodes(
+        "Gather", walk.array(table), walk(indices), axis=operation.axis or 0),
+    "Cast": lambda walk, operation, out, x: walk.input(x, out.dtype),
+    "ZerosLike": lambda walk, operation, out, x, dtype=None: walk.nodes(
+        "Mul", walk.input(x, out.dtype), np.zeros((), out.dtype)),
     "Sum": _sum, "OneHot": _one_hot, "TopK": _top_k, "TakeAlongAxis": _take_along_axis,
-    "ZerosLike": _zeros_like,
 }
 """The nodes of each kind of operation and layer: (walk, operation, its first output, its arguments)
 -> the names of its outputs.

@@ -7,21 +7,9 @@ from pydantic import Field
 
 from ..codecs.codec import CodecConfig
 from ..codecs.labels import Labels
+from ..levels import fields
 from ..levels.conditions import ConditionConfig
-from ..levels.fields import (
-    BookCount,
-    CodeCount,
-    Config,
-    ConfigError,
-    Name,
-    Positive,
-    Real,
-    Weight,
-    Whole,
-    replace,
-    short,
-    validate,
-)
+from ..levels.fields import Config, ConfigError, Name, Positive, replace, short, validate
 from ..levels.kinds import Kinds, import_kinds
 from .codes_above import CodesAbove
 from .cores import CoreConfig
@@ -40,10 +28,10 @@ class Sampling(Config):
     with labels and u without; 1 is as trained.
     """
 
-    temperature: Weight = 1.0
-    top_k: Whole = 0
-    top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0
-    guidance: Annotated[Real, Field(ge=1, le=MOST_GUIDANCE)] = 1.0
+    temperature: fields.Weight = 1.0
+    top_k: fields.Whole = 0
+    top_p: Annotated[fields.Real, Field(gt=0, le=1)] = 1.0
+    guidance: Annotated[fields.Real, Field(ge=1, le=MOST_GUIDANCE)] = 1.0
 
 
 class GeneratorConfig(Config):
@@ -52,8 +40,8 @@ class GeneratorConfig(Config):
     kind: Literal["generator"] = "generator"
     name: Name
     level: Positive
-    num_codes: CodeCount
-    books: BookCount = 1
+    num_codes: fields.CodeCount
+    books: fields.BookCount = 1
     core: Annotated[Any, CORES] = LSTMCore()
     conditions: tuple[Annotated[Any, CONDITIONS], ...] = ()
     sampling: Sampling = Sampling()

@@ -67,8 +67,8 @@ class Spectrum:
         first = max(self._first, ready - -(-self.n_fft // 2 // column))
         self._signal = self._signal[(first - self._first) * column :].copy()
         self._first, self._next = first, ready
-        level = (10 * np.log10(np.maximum(energy, 1e-18)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
-        return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
+        shade = (10 * np.log10(np.maximum(energy, 1e-18)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
+        return np.rint(np.clip(shade, 0.0, 1.0) * 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)
