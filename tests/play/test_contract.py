@@ -51,7 +51,8 @@ FEATURES = {
     "a composed score": (None, {"past": PAST}, [
         (0, {"tempo": 150, "density": 1.5, "key": "D-minor"}), (1, {"section": "new"}), (3, {"chords": "Am F"}),
         (4, {"edits": {"redrawn": [[16, 16, 3], [64, 16, 1]], "added": [[40, 60, 4]], "removed": [[41, 60]]}}),
-        (5, {"section": "theme"}), (7, {"label": "rain"}), (9, {"hold": BLOCK / 22050}), (10, {"hold": 0}),
+        (5, {"section": "theme"}), (6, {"density": 0.5, "bar": True}), (7, {"label": "rain"}), (8, {"section": "new"}),
+        (8, {"density": 2.5}), (9, {"hold": BLOCK / 22050}), (10, {"hold": 0}),
         (12, {"jump": 4, "key": ""}), (15, {"mood": "slow,minor"})]),
     # Its beats begin before its sound.
     "a given score": (None, {"intro": True, "leveling": True, "score": Score(

@@ -17,7 +17,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from ..generators import Sampling
 from ..levels import SCORE, level_name
-from . import pitches
+from . import marks, pitches
 from .blocks import Block, fade_in
 from .controls import Steering
 from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
@@ -196,6 +196,7 @@ class Chain:
         self.bottom = self.levels[-1]
         self._last: float = math.inf  # the bottom level is sampled before this position only
         self._followed: np.ndarray | None = None  # the labels that sections draw from
+        self._outdated = False  # see `compose_again`
         self.decoder = Decoder(engines.codec, self.bottom, state.decoder, workers, options.ahead)
 
     def _build_level(self, generator, state: Any, steering: Steering, sound: Sound | None) -> Level:
@@ -209,12 +210,50 @@ class Chain:
         return Level(generator, self.buffers, state, seed, options.block, steering, least,
                      kept=round(options.past * self.sample_rate / size), sound=sound)
 
+    @property
+    def first_open(self) -> int:
+        """The first step of the score that a change still reaches."""
+        return marks.first_open(self.score, self._performed)
+
+    @property
+    def next_bar(self) -> int | None:
+        """See `marks.next_bar`."""
+        return marks.next_bar(self.score, self._performed)
+
+    @property
+    def _performed(self) -> int:
+        """The sample up to which the score is performed."""
+        return max(x.stop * x.level for x in self.levels if x.performs)
+
+    def land(self):
+        """Let the changes that follow begin with the score's next bar, or with what is not
+        composed.
+        """
+        self.update()
+        if self.score:
+            bar = self.next_bar
+            self.score.state.landed = self.score.stop if bar is None else bar
+
+    def compose_again(self):
+        """Compose again, before the next block, the steps that no frame is performed of."""
+        self._outdated = self.score is not None
+
+    def update(self):
+        """Compose again what changes need, see `compose_again`."""
+        if not self._outdated:
+            return
+        self._outdated = False
+        marks.compose_again(self.score, self.first_open)
+        for level in self.levels:
+            if level.performs:
+                level.forget_context()
+
     def set_sampling(self, sampling: Mapping[str, Sampling]):
         """Change the sampling from each level's next block on."""
         for level in self.levels:
             level.set_sampling(sampling[level_name(level.level)])
 
-    def follow_label(self):
+    def _follow_label(self):
         """Cross-fade to the labels of the section that is composed, where they differ."""
         state, section = self.state, self.score.state.section if self.score else 0
         if state.label is None or (state.section == section and self._followed is state.label):
@@ -241,7 +280,8 @@ class Chain:
     def next_block(self, blocks_left: int | None) -> Block:
         """The next block. blocks_left: the number of blocks before the end, None: endless."""
         state, bottom = self.state, self.bottom
-        self.follow_label()
+        self.update()
+        self._follow_label()
         last = (math.inf if blocks_left is None
                 else self.decoder.needed + (blocks_left - 1) * bottom.per_block)
         self._last = min(last, bottom.end)

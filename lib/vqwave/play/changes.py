@@ -30,6 +30,7 @@ class Change:
 
     steering: values of `controls.Steering` by name. key: the text for `read_key`, which needs the
     seed of the piece. label: see `labels.read_labels`. engines: after a jump to other weights.
+    bar: the score changes with its next bar.
     """
 
     sampling: Mapping[str, Sampling] | None = None
@@ -43,6 +44,14 @@ class Change:
     jump: int | None = None
     begin: Prompt | None = None
     engines: Engines | None = None
+    bar: bool = False
+
+    @property
+    def of_score(self) -> bool:
+        """Whether the change may act on what a score composes."""
+        values = self.sampling, self.key, self.label
+        return (any(x is not None for x in values)
+                or not self.steering.keys().isdisjoint({*controls.SCORE_CONTROLS, "stay"}))
 
 
 def engines_after(change: Change, engines: Engines) -> Engines:
@@ -123,6 +132,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     if "notes" in change:
         change |= _check_notes(change["notes"], engines)
     read_key(change.get("key", ""))
+    if not isinstance(change.get("bar", False), bool):
+        raise UserError(f"bar is {change['bar']!r}; it must be True or False")
     if "chords" in change:
         change["chords"] = read_chords(change["chords"])
     of_score = controls.SCORE_CONTROLS & change.keys()

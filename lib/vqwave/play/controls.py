@@ -136,7 +136,7 @@ _OF_SCORE = "key", "chords", "section", "edits"
 SCORE_CONTROLS = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
-         "notes", "label", *_OF_SCORE, "mood", "jump", "begin", "weights")
+         "notes", "label", *_OF_SCORE, "bar", "mood", "jump", "begin", "weights")
 """The keywords of `Stream.set`, which a session can change."""
 
 

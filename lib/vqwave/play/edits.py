@@ -77,7 +77,7 @@ def redraw(level):
         return
     level.redrawing, request = number + 1, steering.section
     level.state = replace(state, sections=[*state.sections], line=state.line.copy(),
-                          prompt=state.prompt[:0])
+                          prompt=state.prompt[:0], marks=[])
     for _ in range(steps // STEPS_PER_BEAT):
         level.sample(None)
     state.redrawn = level.state.codes[:, -steps:]

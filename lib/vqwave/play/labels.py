@@ -13,7 +13,7 @@ from ..errors import UserError, check_number, first_names
 from ..generators import GeneratorConfig
 from .sampling import PART_DRAW, TRACK_DRAW, uniforms
 
-CROSS_FADE = 1.0
+CROSS_FADE = 0.4
 """Seconds of the cross-fade from one label to another."""
 BEATS_OF_FADE = 4
 """Beats of the cross-fade from the part of one section to that of the next: a bar."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..generators import Sampling, ScoreAbove
 from ..levels import SCORE
-from . import pitches
+from . import marks, pitches
 from .controls import Steering
 from .labels import Mixture, without
 from .sampling import uniforms_by_book
@@ -158,10 +158,24 @@ class Level(CodeBuffer):
         """The number of sampled blocks."""
         return self.stop // self.per_block
 
+    @property
+    def settled(self) -> int:
+        """The position before which no frame is sampled again."""
+        return self.stop
+
     def fill(self, stop: int):
         """Sample block by block up to position `stop`, or to the piece's end."""
         while self.stop < min(stop, self.end):
             self.sample(self.context(self.blocks))
+
+    @property
+    def performs(self) -> bool:
+        """Whether a condition reads the score."""
+        return any(isinstance(condition, ScoreAbove) for condition in self.config.conditions)
+
+    def forget_context(self):
+        """Compute the context of the next block again, because the score has changed."""
+        self._cached = None, None
 
     def context(self, block: int) -> np.ndarray | None:
         """The context of a block: float32 [rows, per_block, channels]. Samples the level above."""
@@ -205,6 +219,7 @@ class Level(CodeBuffer):
         """See `View`. Composes as far as needed."""
         if self._score:
             self._score.read_from = start * self.level
+            marks.settle(self._score, self.stop * self.level)
             return self._score.in_frames(start * self.level, count, self.level)
         rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LOUDNESS_BANDS), np.int32)
         rows[..., books] = ScoreAbove.PHASES
@@ -234,7 +249,7 @@ class Level(CodeBuffer):
             state.log_probs = np.concatenate([state.log_probs, log_probs], axis=1)
         if loop_frames is not None:
             state.loop[:, loop_frames] = state.codes[:, -self.per_block :]
-        if self.stop >= len(state.prompt):
+        if self.settled >= len(state.prompt):
             state.prompt = state.prompt[:0]
 
     def _draw_block(self, context, draws, forced) -> tuple[np.ndarray, np.ndarray | None]:

@@ -19,6 +19,7 @@ from .controls import Steering
 from .edits import redraw
 from .harmony import key_bias
 from .level import Level, LevelState
+from .marks import Mark
 from .sampling import DENSITY_DRAW, LOUDNESS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
@@ -94,7 +95,9 @@ class ScoreState(LevelState):
     prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
     [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
     note. loudness: float32 [batch, beats + 1, `ScoreAbove.LOUDNESS_BANDS`], at the beats of `codes`
-    and at their end, in dBFS. heard: float32 [beats, bands], that of a prompt's beats.
+    and at their end, in dBFS. heard: float32 [beats, bands], that of a prompt's beats. marks: of
+    the last beats, some steps of which are not performed yet. landed: the first step of the last
+    bar at which a change began.
     """
 
     edited: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 1), np.int32))
@@ -110,6 +113,8 @@ class ScoreState(LevelState):
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
     loudness: np.ndarray = field(default_factory=lambda: NO_LOUDNESS[None].copy())
     heard: np.ndarray = field(default_factory=NO_LOUDNESS.copy)
+    marks: list[Mark] = field(default_factory=list)
+    landed: int = 0
 
     @property
     def section(self) -> int:
@@ -173,6 +178,7 @@ class ScoreLevel(Level):
     """
 
     state: ScoreState
+    steps_per_bar = BEATS_PER_BAR * STEPS_PER_BEAT
 
     def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
                  sample_rate: int, chain_labels: Labels,
@@ -185,6 +191,7 @@ class ScoreLevel(Level):
         self.swells = spreads.Swells(generator.corpus, chain_labels)
         self.section_labels: np.ndarray | None = None
         self.redrawing = 0  # 1 + the number of the beats that are drawn again
+        self.kept = state.codes[:, :0]  # the first steps of the next beat; see `compose_again`
 
     def _begin(self):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
@@ -202,8 +209,14 @@ class ScoreLevel(Level):
         state.times = state.times - state.times[begin + first.argmax()]
         # A return begins with what was heard.
         state.sections = [max(start, begin) for start in state.sections]
-        if state.theme >= 0:
-            state.theme = max(state.theme, begin)
+        state.marks = [mark for mark in state.marks if mark.start >= begin]
+        for plan in (state, *state.marks):
+            if plan.theme >= 0:
+                plan.theme = max(plan.theme, begin)
+
+    @property
+    def settled(self) -> int:
+        return self.state.marks[0].start if self.state.marks else self.stop
 
     @property
     def last_sample(self) -> int:
@@ -227,10 +240,12 @@ class ScoreLevel(Level):
 
     def sample(self, context):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
-        state, start = self.state, self.stop
+        state, start, begins = self.state, self.stop, not self.state.loudness.shape[1]
+        kept = state.edited.shape[1] - state.codes.shape[1]
+        state.marks.append(Mark.of(self))
         self._plan()
         self.section_labels = self.labels_of(state.section)
-        if not state.loudness.shape[1]:
+        if begins:
             self._add_loudness(start // STEPS_PER_BEAT)
         redraw(self)
         super().sample(context)
@@ -238,19 +253,20 @@ class ScoreLevel(Level):
         if state.redrawn.shape[1]:
             codes, state.redrawn = np.split(state.redrawn, [STEPS_PER_BEAT], axis=1)
         state.edited = np.concatenate([state.edited, self.steering.edits.apply(
-            codes, state.edited, start)], axis=1)
-        self._add_loudness(start // STEPS_PER_BEAT + 1)
+            codes[:, kept:], state.edited, start + kept)], axis=1)
+        if not kept:
+            self._add_loudness(start // STEPS_PER_BEAT + 1)
         tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
-        beat = step * np.arange(1, STEPS_PER_BEAT + 1)
+        beat = step * np.arange(STEPS_PER_BEAT + 1)
         if start + STEPS_PER_BEAT < len(state.grid):
             slower = 1 if state.recorded else state.tempo / tempo
             grid = slower * state.grid[start : start + STEPS_PER_BEAT + 1]
-            beat = grid[1:] - grid[0]
-            if not start:
+            beat = grid - grid[0]
+            if begins:
                 state.times = np.rint(grid[:1]).astype(np.int64)
-        state.times = np.concatenate([state.times,
-                                      state.times[-1] + np.rint(beat).astype(np.int64)])
+        beat = np.rint(beat).astype(np.int64)
+        state.times = np.concatenate([state.times, state.times[-1] + beat[kept + 1 :] - beat[kept]])
 
     def _uniforms(self, book: int, books: int) -> np.ndarray:
         return super()._uniforms(book + self.redrawing * (self.books + 1), books)
@@ -268,6 +284,8 @@ class ScoreLevel(Level):
         state, start, steps = self.state, self.stop, []
         if forced is None:
             forced = np.full_like(draws, -1, np.int32)
+        if not self.redrawing:
+            forced[:, : self.kept.shape[1]] = self.kept
         for step in range(STEPS_PER_BEAT):
             now = slice(step, step + 1)
             rows = [self.generator.sample(

@@ -26,7 +26,7 @@ from .blocks import Transport
 from .chain import ChainState, Engines, Options
 from .controls import Steering
 
-SNAPSHOT_VERSION = 26
+SNAPSHOT_VERSION = 27
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

@@ -142,10 +142,10 @@ class StreamStatus:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """The first step of the score that is kept, with which `beats` begins, and the next step
-        that is composed.
+        """The first step of the score that is kept, with which `beats` begins, and the first step
+        that a change still reaches.
         """
-        return self._chain.score.state.first, self._chain.score.stop
+        return self._chain.score.state.first, self._chain.first_open
 
     @property
     def section(self) -> tuple[int, int, bool]:
@@ -157,11 +157,12 @@ class StreamStatus:
         return begin, state.section, state.theme >= 0
 
     def on_bar(self, of_score: bool) -> bool:
-        """Whether a change now takes effect with a bar: the bar that is composed next, or for a
-        change of the sound (`of_score` False) a bar that begins in the next block.
+        """Whether a change can take effect with a bar now: of the score, `set(bar=True)` with a
+        bar that is composed; of the sound (`of_score` False), with one that begins in the next
+        block.
         """
         if of_score:
-            return int(self.places[-1]) == 0  # `beats` has the end of the last beat
+            return self._chain.next_bar is not None
         bars = self.beats[self.places == 0]
         return bool(((bars >= self.position) & (bars < self.position + self.block)).any())
 
@@ -303,7 +304,7 @@ class Stream(StreamStatus, Iterator):
         `controls.CONTROLS` describes the keywords that are numbers (loudness, transpose, hold,
         tempo, …) and their ranges. Changes of loudness, transpose and hold are heard from
         the returned sample on. The other changes alter codes: each level applies them from its own
-        next block on.
+        next block on. A score is composed again from the first step that is not performed yet.
 
         Args:
             sampling: the fields that change in all levels, `{"temperature": 1.2}`, or in one,
@@ -318,7 +319,8 @@ class Stream(StreamStatus, Iterator):
                 "theme", as soon as the first section is long enough.
             chords: such as "Am F C G", a bar each, again and again. The score follows them instead
                 of the key; "" ends that.
-            edits: of the score that is composed from now on, see `edits.Edits`. A jump ends them.
+            edits: of the score, see `edits.Edits`. A jump ends them.
+            bar: changes of the score begin with its next bar that is composed, see `on_bar`.
             mood: words like "fast,minor". Each word sets the controls of `controls.MOODS`;
                 keywords of the same call win.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
@@ -389,6 +391,8 @@ class Stream(StreamStatus, Iterator):
             self._make_change(change)
 
     def _make_change(self, change: Change):
+        if change.bar and change.of_score:
+            self._chain.land()
         if change.sampling is not None:
             self._chain.set_sampling(change.sampling)
         if change.loudness is not None:
@@ -400,11 +404,12 @@ class Stream(StreamStatus, Iterator):
             self._jump(change)
         elif change.label is not None:
             self._chain.state.label = change.label
-            self._chain.follow_label()
         if change.key is not None:
             self.steering.key = read_key(change.key, self.seed)
         for name, value in change.steering.items():
             setattr(self.steering, name, value)
+        if change.of_score:
+            self._chain.compose_again()
         if change.freeze is not None:
             self._chain.freeze(change.freeze)
         if change.hold is not None:
@@ -443,6 +448,7 @@ class Stream(StreamStatus, Iterator):
                 raise RuntimeError("the stream failed: it has no state to continue from")
             if self._open:
                 self._make_changes(self._transport.blocks)
+                self._chain.update()
             return Snapshot([EngineReference.of(part) for part in self._engines.parts],
                             self._options, self._chain.state, self.steering,
                             self._transport).pack()

@@ -28,6 +28,9 @@ class Beats:
         """Yield the blocks, after reading the score's beats in each."""
         for block in blocks:
             beats = zip(self.stream.beats.tolist(), self.stream.places.tolist(), strict=True)
+            for at in [*self._beats]:
+                if at > self.stream.position:  # it may have been composed again
+                    del self._beats[at]
             self._beats |= {at: place for at, place in beats if at > self._heard}
             self._tempo = self.stream.tempo
             yield block

@@ -364,7 +364,9 @@ class Take:
         with self._steering:
             waiting, self._waiting = self._waiting, []
             for keywords in waiting:
-                if stream.on_bar(bool(keywords.keys() & {*SCORE_CONTROLS, "sampling"})):
+                of_score = bool(keywords.keys() & {*SCORE_CONTROLS, "sampling"})
+                if stream.on_bar(of_score):
+                    keywords |= {"bar": True} if of_score else {}
                     self.log.live.append((stream.set(**keywords), keywords))
                 else:
                     self._waiting.append(keywords)
