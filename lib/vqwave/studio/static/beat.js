@@ -9,18 +9,15 @@ const PROFILES = { major: [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39,
 const HEARD = 15; // seconds of notes that tell the key
 const SAME = 0.05; // seconds by which a section may move
 
-const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
-
 /** The likeliest key of notes, rows [second, seconds, midi]; "" of none. */
 export function keyOf(rows) {
   const tones = Array(12).fill(0);
   for (const [, seconds, midi] of rows) tones[midi % 12] += Math.min(seconds, 1);
   if (!rows.length) return "";
-  const centre = (values) => values.map((x) => x - mean(values));
-  const norm = (values) => Math.hypot(...values);
+  const centre = (values, mean = values.reduce((sum, x) => sum + x, 0) / 12) => values.map((x) => x - mean);
   const fits = Object.entries(PROFILES).flatMap(([mode, profile]) => NAMES.map((name, tonic) => {
     const [a, b] = [centre(tones), centre(tones.map((_, tone) => profile[(tone - tonic + 12) % 12]))];
-    return [a.reduce((sum, x, i) => sum + x * b[i], 0) / (norm(a) * norm(b) || 1), `${name} ${mode}`];
+    return [a.reduce((sum, x, i) => sum + x * b[i], 0) / (Math.hypot(...a) * Math.hypot(...b) || 1), `${name} ${mode}`];
   }));
   return fits.reduce((best, fit) => (fit[0] > best[0] ? fit : best))[1];
 }
@@ -43,7 +40,7 @@ export class Beats {
     const last = this.sections.at(-1);
     const { second, number, returns } = form.section;
     const same = last && last.number === number && last.returns === returns && Math.abs(last.second - second) < SAME;
-    if (!same) this.sections = [...this.sections.filter((section) => section.second < second - SAME), form.section];
+    if (!same) this.sections = [...this.sections.filter((section) => section.second < Math.min(start, second - SAME)), form.section];
   }
 
   forget(second) {

@@ -18,8 +18,7 @@ const VERDICTS = [[0.9, "All of it stays."], [0.72, "The notes stay, fine detail
 
 function verdict({ notes, chroma }) {
   if (notes === null) return "This part is silent.";
-  const words = VERDICTS.find(([least]) => notes >= least)?.[1];
-  return words ?? (chroma >= 0.65 ? "Chords stay, melody is lost." : "Mood stays, melody is lost.");
+  return VERDICTS.find(([least]) => notes >= least)?.[1] ?? (chroma >= 0.65 ? "Chords stay, melody is lost." : "Mood stays, melody is lost.");
 }
 
 export class Codecs extends Together {
@@ -93,14 +92,10 @@ export class Codecs extends Together {
     const pcm = cut(Int16Array, this.about.samples);
     const spectrum = new Strip(about.bands, null, true);
     spectrum.append(cut(Uint8Array, about.columns * about.bands), this.table.sound);
-    let codes = null;
-    if (about.codes) {
-      codes = new Codes(about, about.column);
-      codes.append(cut(Uint16Array, about.codes), this.table.codes);
-    }
+    const codes = about.codes ? new Codes(about, about.column) : null;
+    codes?.append(cut(Uint16Array, about.codes), this.table.codes);
     const buffer = clock(this.about.rate).createBuffer(1, pcm.length, this.about.rate);
-    const channel = buffer.getChannelData(0);
-    for (let i = 0; i < channel.length; i++) channel[i] = pcm[i] / 32768;
+    buffer.copyToChannel(Float32Array.from(pcm, (value) => value / 32768), 0);
     const i = this.sounds.length;
     this.put({ ...about, buffer, spectrum, codes, link: URL.createObjectURL(wav([pcm], this.about.rate)) });
     this.describe(this.sounds[i], i);
@@ -127,10 +122,8 @@ export class Codecs extends Together {
   }
 
   async repaint() {
-    if (this.table) {
-      this.table = await tables();
-      for (const { spectrum } of this.sounds) spectrum.repaint(this.table.sound);
-    }
+    this.table &&= await tables();
+    for (const { spectrum } of this.sounds) spectrum.repaint(this.table.sound);
     this.dirty = true;
   }
 

@@ -94,11 +94,10 @@ export class Edit {
   }
 
   pointerup() {
-    const { drag, edits: { removed, added } } = this;
+    const { drag, player, edits: { removed, added } } = this;
     this.drag = null;
     if (!drag || drag.bars) return;
-    const { player } = this;
-    const note = drag.note;
+    const { note } = drag;
     const others = note ? added.filter(([step, midi]) => step !== drag.step || midi !== note[2]) : added;
     const change = { added: others, removed: note && others.length === added.length ? [...removed, [drag.step, note[2]]] : removed };
     if (note) player.score = player.score.filter((row) => row !== note);

@@ -82,9 +82,8 @@ export class Form {
   /** Show what the mode needs, and keep the choices consistent: `changed`, the last choice, decides. */
   refresh(changed) {
     const { levels, ending } = this.folder;
-    const top = levels[0];
-    const alone = levels.length === 1;
-    this.forbid("mode", "vary", alone ? "These weights have one level: a variation would keep nothing or everything." : "");
+    const [top] = levels;
+    this.forbid("mode", "vary", levels.length === 1 ? "These weights have one level: a variation would keep nothing or everything." : "");
     this.forbid("mode", "perform", this.folder.score ? "" : "These weights have no score.");
     if (this.input("mode", this.chosen("mode")).disabled) this.choose("mode", "new");
     const mode = this.chosen("mode");
@@ -130,21 +129,14 @@ export class Form {
   async follow(query) {
     const link = Object.fromEntries(new URLSearchParams(query));
     if (!Object.keys(link).length) return "";
-    let form;
+    const read = (more) => answer(ask("studio/settings", { ...link, ...more }));
     let words = "";
-    try {
-      form = await answer(ask("studio/settings", link));
-    } catch (error) {
-      if (!link.mode || link.mode === "new") return `The link cannot be followed. ${error.message}`;
-      // The recording may be gone; the rest of the link is still valid.
-      words = error.message;
-      try {
-        form = await answer(ask("studio/settings", { ...link, mode: "new" }));
-      } catch { return `The link cannot be followed. ${words}`; }
-      form.settings.mode = link.mode;
-      form.settings.keep = link.keep;
-    }
-    const s = form.settings;
+    const form = await read().catch((error) => {
+      words = error.message; // the recording may be gone; the rest of the link is still valid
+      return read({ mode: "new" }).catch(() => null);
+    });
+    if (!form) return `The link cannot be followed. ${words}`;
+    const s = { ...form.settings, ...(words && { mode: link.mode, keep: link.keep }) };
     byId("more").open = true;
     this.weights.value = s.weights;
     this.lay();
@@ -161,6 +153,7 @@ export class Form {
     this.refresh();
     return words;
   }
+
   fill(s) {
     if (s.weights && s.weights !== this.weights.value && this.about.folders.some(({ name }) => name === s.weights)) {
       this.weights.value = s.weights;

@@ -47,25 +47,18 @@ export class Strip {
 
   /** Append values, column by column. The last column may be short. */
   append(values, table) {
-    const columns = new Set();
-    for (let i = 0; i < values.length; i++, this.count++) {
+    const first = Math.floor(this.count / this.rows);
+    for (const value of values) {
       const column = Math.floor(this.count / this.rows);
-      const page = this.page(Math.floor(column / PAGE));
-      page.values[(column % PAGE) * this.rows + (this.count % this.rows)] = values[i] + 1;
-      columns.add(column);
+      this.page(Math.floor(column / PAGE)).values[(column % PAGE) * this.rows + (this.count++ % this.rows)] = value + 1;
     }
-    if (columns.size) this.paint(Math.min(...columns), Math.max(...columns), table);
+    if (values.length) this.paint(first, Math.floor((this.count - 1) / this.rows), table);
   }
 
+  /** A canvas and its values plus one; 0 is empty. */
   page(index) {
-    let page = this.pages.get(index);
-    if (!page) {
-      const canvas = element("canvas", { width: PAGE, height: this.rows });
-      // 0 means empty; values are stored plus one.
-      page = { canvas, values: new Uint16Array(PAGE * this.rows) };
-      this.pages.set(index, page);
-    }
-    return page;
+    if (!this.pages.has(index)) this.pages.set(index, { canvas: element("canvas", { width: PAGE, height: this.rows }), values: new Uint16Array(PAGE * this.rows) });
+    return this.pages.get(index);
   }
 
   paint(first, last, table) {
@@ -145,35 +138,29 @@ export function write(context, words, x, y, scale) {
   context.fillText(words, x, y);
 }
 
-/** Paint the notes in view, rows [second, seconds, midi, …]: `paint(left, top, wide, tall, row)` for each. */
-function eachNote(context, rows, about, height, x, scale, tall, paint) {
+/** Paint the notes in view, rows [second, seconds, midi, …]. alpha: of a row. */
+function paintNotes(context, rows, about, height, x, scale, colour, tall, alpha) {
   context.save();
-  for (const row of rows) {
-    const [left, right] = [x(row[0]), x(row[0] + row[1])];
+  context.fillStyle = ink()(colour);
+  for (const [second, seconds, midi, strength] of rows) {
+    const [left, right] = [x(second), x(second + seconds)];
     if (right < 0 || left > context.canvas.width) continue;
-    paint(left, noteHeight(row[2], about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall, row);
+    context.globalAlpha = alpha(strength);
+    context.fillRect(left, noteHeight(midi, about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall);
   }
   context.restore();
 }
 
 /** The notes that are heard, as on a piano roll: rows [second, seconds, midi, dB]. faint: behind the notes of a score. */
 export function drawNotes(context, rows, about, height, x, scale, faint) {
-  const colour = ink()("on-picture");
-  eachNote(context, rows, about, height, x, scale, Math.max(2 * scale, (height / about.bands) * 1.2), (left, top, wide, tall, [, , , strength]) => {
-    if (strength < FAINTEST) return;
-    context.fillStyle = colour;
-    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45)) * (faint ? 0.3 : 1);
-    context.fillRect(left, top, wide, tall);
-  });
+  const alpha = (strength) => Math.min(0.9, Math.max(0.15, (strength + 50) / 45)) * (faint ? 0.3 : 1);
+  const loud = rows.filter(([, , , strength]) => strength >= FAINTEST);
+  paintNotes(context, loud, about, height, x, scale, "on-picture", Math.max(2 * scale, (height / about.bands) * 1.2), alpha);
 }
 
 /** The notes of a score, bold: rows [second, seconds, midi]. */
 export function drawScore(context, rows, about, height, x, scale) {
-  const colour = ink()("mark");
-  eachNote(context, rows, about, height, x, scale, Math.max(3 * scale, (height / about.bands) * 2), (left, top, wide, tall) => {
-    context.fillStyle = colour;
-    context.fillRect(left, top, wide, tall);
-  });
+  paintNotes(context, rows, about, height, x, scale, "mark", Math.max(3 * scale, (height / about.bands) * 2), () => 1);
 }
 
 /** The playhead, and a veil over the samples that are not heard yet. */

@@ -60,8 +60,7 @@ export class Player {
   async make(more = {}, begin = () => 0) {
     await this.change(async (coming) => {
       const settings = await this.form.whole(await more);
-      const [{ settings: whole }, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
-      this.table = table;
+      const { settings: whole } = await answer(ask("studio/settings", settings));
       if (coming.signal.aborted) return;
       const long = settings.seconds === "endless" || Number(settings.seconds) > WHOLE;
       const latency = long && !settings.changes && whole.level >= this.form.folder?.ending ? this.latency : settings.latency;
@@ -78,10 +77,7 @@ export class Player {
     if (this.busy) return void (this.coming?.abort(), setTimeout(() => this.edit(edits, second), 100));
     const from = Math.round(second * take.rate);
     const until = (sound.loop?.[1] ?? from) + take.rate;
-    await this.change(async (coming) => {
-      this.table = await tables();
-      await this.read(await ask(`studio/takes/${take.id}/edit`, { edits, ...(live && { until }) }, coming.signal), coming, { long: live, begin: () => sound.loop?.[1] ?? from, edited: take.id });
-    });
+    await this.change(async (coming) => this.read(await ask(`studio/takes/${take.id}/edit`, { edits, ...(live && { until }) }, coming.signal), coming, { long: live, begin: () => sound.loop?.[1] ?? from, edited: take.id }));
   }
 
   /** Short blocks, so that a change is heard at once, unless this machine was too slow for those of the last take. */
@@ -90,12 +86,7 @@ export class Player {
     return this.slow ? "page" : "live";
   }
 
-  playAgain(id) {
-    return this.change(async (coming) => {
-      this.table = await tables();
-      await this.read(await fetch(`studio/takes/${id}/frames`, { signal: coming.signal }), coming, {});
-    });
-  }
+  playAgain(id) { return this.change(async (coming) => this.read(await fetch(`studio/takes/${id}/frames`, { signal: coming.signal }), coming, {})); }
 
   /** Prepare another take, unless one is prepared already. */
   async change(prepare) {
@@ -117,6 +108,7 @@ export class Player {
 
   /** Read a take's messages until it can sound, then put it in the place of the current one. */
   async read(response, control, { long = false, begin = () => 0, edited = null }) {
+    this.table = await tables();
     const parts = frames(response);
     const first = [];
     let [take, samples] = [null, 0];
@@ -173,8 +165,7 @@ export class Player {
     if (allowed && allowed.playing === playing && Math.abs(until - expected) < DRIFT && now < allowed.at + RENEW) return;
     this.asking = true;
     const heard = Math.round(Math.max(0, sound.position - take.rate * (audio.outputLatency || 0)));
-    const told = ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing, heard });
-    await Promise.resolve(told).then(() => (this.allowed = { until, playing, at: now }), () => {}); // the reader of the take reports the error
+    await Promise.resolve(ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing, heard })).then(() => (this.allowed = { until, playing, at: now }), () => {}); // the reader of the take reports the error
     this.asking = false;
   }
 
@@ -422,13 +413,12 @@ export class Player {
     byId("save").hidden = !(this.live || this.state === "lost" || this.take?.local);
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
     byId("share").hidden = this.state !== "ended" && !(this.live && this.take.local);
-    const steerable = this.live;
-    for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !steerable;
-    this.turns.allow(steerable);
+    for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !this.live;
+    this.turns.allow(this.live);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
     this.edits.allow(Boolean(sound && !take?.local && this.state !== "lost" && (this.score.length || (take.score && !this.sound.end))));
-    byId("steer-why").hidden = steerable;
-    if (!steerable) this.showHeld(false);
+    byId("steer-why").hidden = this.live;
+    if (!this.live) this.showHeld(false);
     this.dirty = true;
   }
 
@@ -519,10 +509,8 @@ export class Player {
   }
 
   async repaint() {
-    if (this.table) {
-      this.table = await tables();
-      this.spectrum?.repaint(this.table.sound);
-    }
+    this.table &&= await tables();
+    this.spectrum?.repaint(this.table.sound);
     this.dirty = true;
   }
 

@@ -24,10 +24,7 @@ export class RecordingBox extends EventTarget {
         (this.canvas = element("canvas", { role: "img", "aria-label": "Waveform of the recording, with the part that is used" })),
         element("div", { class: "row" }, number("start", "From second", 0), number("seconds", "Seconds", seconds),
           (this.audio = element("audio", { controls: true, preload: "none", id: id("hear"), "aria-label": "The chosen part", onplay: () => claim(this.audio) }))))));
-    if (!navigator.mediaDevices?.getUserMedia) {
-      this.mic.disabled = true;
-      this.mic.title = "Browsers give the microphone only to pages of this machine, or over https.";
-    }
+    if (!navigator.mediaDevices?.getUserMedia) Object.assign(this.mic, { disabled: true, title: "Browsers give the microphone only to pages of this machine, or over https." });
     this.file.addEventListener("change", () => {
       if (this.file.files[0]) this.upload(this.file.files[0], this.file.files[0].name);
       this.file.value = ""; // the same file may be chosen again

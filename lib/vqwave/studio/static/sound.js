@@ -71,16 +71,13 @@ async function openRing(context) {
 export class Sound {
   /** block: seconds of a block. before: the sound that fades out when this one begins. */
   constructor(rate, block, before) {
-    Object.assign(this, { rate, before, least: Infinity, calm: 0, raised: 0, early: [] }); // least: seconds that were left at an arrival since second `calm`
+    Object.assign(this, { rate, before, least: Infinity, calm: 0, raised: 0, early: [], finished: false, gaps: 0, paused: false }); // least: seconds that were left at an arrival since second `calm`
     this.blocks = []; // {start, pcm}; the oldest are forgotten
     this.end = 0; // samples that have arrived
     this.from = 0; // the position of the next sample to hand to the device
     this.base = null; // [position, device time] at which the sound began; Infinity: it is about to begin
-    this.finished = false;
-    this.gaps = 0;
     this.need = Math.min(START + block, before?.need ?? Infinity);
     this.loop = null; // [first sample, sample after the last] that repeat
-    this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
     this.open();
   }

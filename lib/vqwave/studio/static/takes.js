@@ -17,9 +17,8 @@ export class Takes {
   get list() { return recall(KEY, []); }
 
   set list(takes) {
-    const starred = takes.filter(({ star }) => star);
-    const others = takes.filter(({ star }) => !star);
-    keep(KEY, [...starred, ...others].slice(0, 50).sort((a, b) => b.when - a.when));
+    const starredFirst = [...takes].sort((a, b) => Boolean(b.star) - Boolean(a.star));
+    keep(KEY, starredFirst.slice(0, 50).sort((a, b) => b.when - a.when));
   }
 
   /** Remember a take; its name and star stay. before: the ids of the takes that it was before its edits. */
@@ -82,9 +81,7 @@ export class Takes {
     };
     const changed = `You changed it ${take.changes === 1 ? "once" : `${take.changes} times`} while it played`;
     const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key, onchange: () => exclude(key) }), label]);
-    const exclude = (key) => { // a loop has no end to fade
-      for (const [other, box] of boxes) if ({ fade: "loop", loop: "fade" }[key] === other) box.checked = false;
-    };
+    const exclude = (key) => boxes.forEach(([other, box]) => (box.checked &&= { fade: "loop", loop: "fade" }[key] !== other)); // a loop has no end to fade
     const fetchAs = (kind) => {
       const ticked = Object.fromEntries(boxes.map(([key, box]) => [key, box.checked]));
       const query = new URLSearchParams({ ...(ticked.loud && { loud: 1 }), ...(ticked.fade && { fade: Math.min(2, take.seconds / 4) }), ...(ticked.loop && { loop: 1 }) });
@@ -122,7 +119,7 @@ export class Takes {
     const settings = await this.form.whole({ changes: "" });
     if (settings.seconds === "endless") settings.seconds = FOUR;
     const place = byId("four");
-    const [status, pieces] = [element("p", { class: "faint", role: "status" }), []];
+    const status = element("p", { class: "faint", role: "status" });
     const list = element("ol", { class: "four" });
     const bar = element("progress", { max: 4, value: 0, "aria-label": "How much of the four pieces is made" });
     place.replaceChildren(status, bar, list);
@@ -132,7 +129,6 @@ export class Takes {
         const piece = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" }, (share) => (bar.value = i - 1 + share));
         this.kept[piece.id] = piece;
         if (i === 1 && !window.vqwave.player.sound?.playing) window.vqwave.player.playAgain(piece.id);
-        pieces.push(piece);
         const canvas = element("canvas", { class: "bars", "aria-hidden": "true" });
         list.append(element("li", {}, button("▶", () => window.vqwave.player.playAgain(piece.id), { class: "round", "aria-label": `Play piece ${i}` }), canvas,
           button("Keep", () => {
@@ -144,7 +140,7 @@ export class Takes {
       status.textContent = "Four pieces: play them, and keep one.";
       bar.remove();
     } catch (error) {
-      if (!pieces.length) place.replaceChildren();
+      if (!list.children.length) place.replaceChildren();
       alertIn(byId("alert"), inWords(error));
     }
     byId("make-four").disabled = false;

@@ -8,8 +8,7 @@ export class Together {
   chosen = 0;
   position = 0; // seconds: where it stands, or where it began to play
   base = null; // the device's time at which it began
-  nodes = null;
-  gains = null;
+  nodes = null; // of the sounds that play: [source, gain]
 
   /** The bar above the sounds, with `picks` to choose one of them. */
   bar(label, play, ...picks) {
@@ -46,14 +45,13 @@ export class Together {
     const late = Math.max(0, context.currentTime + 0.05 - this.base);
     node.start(this.base + late, this.position + late);
     node.onended = () => this.now >= this.length - 0.05 && this.rewind();
-    this.nodes.push(node);
-    this.gains.push(gain);
+    this.nodes.push([node, gain.gain]);
   }
 
   /** Hear sound `i`, from second `from` if that is given. */
   choose(i, from) {
     this.chosen = i;
-    this.gains?.forEach((gain, k) => gain.gain.setTargetAtTime(k === i ? 1 : 0, audio.currentTime, 0.01));
+    this.nodes?.forEach(([, gain], k) => gain.setTargetAtTime(k === i ? 1 : 0, audio.currentTime, 0.01));
     if (from !== undefined) {
       this.silence();
       this.position = from;
@@ -72,7 +70,7 @@ export class Together {
     context.resume();
     if (this.position >= this.length - 0.05) this.position = 0;
     this.base = context.currentTime + 0.05;
-    [this.nodes, this.gains] = [[], []];
+    this.nodes = [];
     this.sounds.forEach((sound, i) => this.start(sound, i));
     this.dirty = true;
   }
@@ -85,11 +83,11 @@ export class Together {
   }
 
   silence() {
-    for (const node of this.nodes ?? []) {
+    for (const [node] of this.nodes ?? []) {
       node.onended = null;
       node.stop();
     }
-    this.nodes = this.gains = this.base = null;
+    this.nodes = this.base = null;
     this.dirty = true;
   }
 }
