@@ -14,7 +14,7 @@ from vqwave.generators import ScoreAbove
 from vqwave.play import sampling, score
 
 pytestmark = NEEDS
-BLOCK, RATE = 4096, 22050
+BLOCK, RATE = 3072, 22050
 OPEN = """async () => {
     const { env, InferenceSession } = await import("/studio/static/ort.js");
     const { files, wasm, ...site } = await (await fetch("/site.json")).json();
@@ -84,8 +84,10 @@ SESSIONS = {
     "as it comes": (8, "", []),
     "score": (3, "", [(1, {"key": "minor"}), (3, {"tempo": 140, "density": 0.5}), (6, {"key": "", "section": "new"})]),
     "chords": (4, "", [(1, {"chords": "Am, F#7 | Bbmaj7 g"}), (9, {"tempo": 180}), (14, {"chords": ""})]),
-    "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (36, {"section": "theme"}),
-                     (52, {"section": "new"})]),  # the theme is heard from block 42 on
+    "bars": (3, "", [(4, {"density": 2.0, "bar": True}), (5, {"tempo": 90}), (9, {"section": "new"}), (10, {"key": "minor", "bar": True}),
+                    (11, {"chords": "C G", "bar": True}), (12, {"sampling": {"score": {"temperature": 1.4}}})]),
+    "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (48, {"section": "theme"}),
+                     (70, {"section": "new"})]),  # the theme returns between the last two
     "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": "rain:0.7, wind:0.3"}), (14, {"label": ""})]),
     "freeze": (5, "", [(3, {"freeze": 1.1}), (4, {"mutate": 0.5}), (13, {"freeze": 0})]),
     "hold": (5, "", [(3, {"hold": 2 * BLOCK / RATE}), (6, {"hold": 0}), (8, {"hold": BLOCK / RATE}), (10, {"hold": 0}),

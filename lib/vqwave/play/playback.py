@@ -51,7 +51,7 @@ class Latency:
 LATENCIES = {"normal": Latency(),
              "live": Latency(block=0.0465, ahead=0.07, prebuffer=0.15, buffer=0.2, period=512,
                              runs_ahead=False),
-             "page": Latency(block=0.186, ahead=0.07, prebuffer=0.3, buffer=0.6, runs_ahead=False),
+             "page": Latency(block=0.14, ahead=0.07, prebuffer=0.3, buffer=0.6, runs_ahead=False),
              "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
 """The values of `--latency`. With `low`, three blocks are buffered while the next is computed.
 The studio plays `live`, and the page without a server, which has one thread, `page`; the browser

@@ -12,7 +12,7 @@ export class Level {
   constructor(model, about, seed, steering, { source = null, score = null, label = [], sampling = model.sampling } = {}) {
     Object.assign(this, { model, about, seed, steering, source, score, sampling, level: model.level, books: model.books });
     Object.assign(this, { first: 0, frames: [], bits: [], loop: null });
-    this.perBlock = this.chunk = about.block / model.level;
+    this.perBlock = about.block / model.level;
     this.group = source ? Math.ceil(Math.min(about.least_source, Math.max(1, Math.round((about.ahead * about.rate) / source.level))) / source.perBlock) : 1; // blocks that share a run of the context model
     if (model.labels) this.passToLabel(label, 0);
     this.previous = new Int32Array(this.books).fill(model.start);
@@ -112,21 +112,15 @@ export class Level {
 
   /** Sample one block. The codes of a frozen loop stand in their places. */
   async sample(context) {
-    const { loop, stop: start, books, perBlock, chunk } = this;
+    const { loop, stop: start, books, perBlock } = this;
     const places = loop && Array.from({ length: perBlock }, (_, i) => (start - this.loopStart + i) % loop.length);
     const forced = loop && Int32Array.from(places.flatMap((place) => [...loop[place]]));
     // Book number `books` has the draws that no code takes.
     const drawn = forced ? uniforms(this.seed, 0, this.level, start, perBlock, books) : [];
     drawn.forEach((u, i) => u < this.steering.mutate && forced.fill(-1, i * books, (i + 1) * books));
-    const [block, scores] = [[], []];
-    for (let i = 0; i < perBlock; i += chunk) {
-      const given = forced?.slice(i * books, (i + chunk) * books);
-      const [frames, score] = await this.run(this.draws(start + i, chunk), context, given, this.bias(start + i));
-      block.push(...frames);
-      scores.push(score);
-    }
+    const [block, score] = await this.run(this.draws(start, perBlock), context, forced, this.bias());
     this.frames.push(...block);
-    this.bits.push(-sum(scores) / perBlock / Math.LN2);
+    this.bits.push(-score / perBlock / Math.LN2);
     places?.forEach((place, i) => (loop[place] = block[i]));
   }
 

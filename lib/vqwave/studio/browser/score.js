@@ -19,7 +19,7 @@ export class ScoreLevel extends Level {
   constructor(model, about, seed, steering, options) {
     super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering, options);
     Object.assign(this, about.score, { rate: about.rate, codes: model.num_codes, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
-    Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
+    [this.marks, this.landed] = [[], 0]; // what was known before each beat that a change may still reach; the first step of the last bar at which a change began
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
@@ -47,7 +47,8 @@ export class ScoreLevel extends Level {
         const start = this.times[begin + Math.max(0, first)];
         this.times = this.times.map((time) => time - start);
         this.sections = this.sections.map((first) => Math.max(first, begin)); // a return begins with what was heard
-        if (this.theme >= 0) this.theme = Math.max(this.theme, begin);
+        this.marks = this.marks.filter((mark) => mark.start >= begin);
+        for (const plan of [this, ...this.marks]) if (plan.theme >= 0) plan.theme = Math.max(plan.theme, begin);
         return;
       }
     }
@@ -58,15 +59,55 @@ export class ScoreLevel extends Level {
     while (this.times.at(-1) < sample) await this.sample();
   }
 
-  async sample() {
+  /** Compose one beat. given: the codes of its first steps, which are performed already. */
+  async sample(given = []) {
+    const { stop: start, perBlock, steering, theme, began, until, previous, memory, line } = this;
+    this.marks.push({ start, request: steering.section, count: this.sections.length, theme, began, until, previous, memory, line });
     this.planSection();
     this.part = this.partOf?.(this.section) ?? null;
     if (!this.loudness_at.length) this.loudness_at.push(this.swell(this.blocks));
-    await super.sample(null);
-    this.loudness_at.push(this.swell(this.blocks));
-    const step = (60 * this.rate) / (this.steering.tempo || this.chosenTempo) / this.perBlock;
-    const end = this.times.at(-1);
-    for (let i = 1; i <= this.perBlock; i++) this.times.push(end + rint(step * i));
+    const beat = [];
+    for (let i = 0; i < perBlock; i++) { // each step has a bias of its own
+      const [frames] = await this.run(this.draws(start + i, 1), null, given[i], this.bias(start + i));
+      beat.push(...frames);
+    }
+    this.frames.push(...beat);
+    if (!given.length) this.loudness_at.push(this.swell(this.blocks));
+    const step = (60 * this.rate) / (steering.tempo || this.chosenTempo) / perBlock;
+    const begin = this.times.at(-1) - rint(step * given.length);
+    for (let i = given.length + 1; i <= perBlock; i++) this.times.push(begin + rint(step * i));
+  }
+
+  /** The first step that a change still reaches, where samples before `sample` are performed (`play/marks.py`). */
+  firstOpen(sample) { return clip(this.first + this.times.findLastIndex((time) => time < sample) + 1, this.landed, this.stop); }
+
+  /** The first step of the next bar that a change still reaches; null if no such bar is composed. */
+  nextBar(sample) {
+    const bar = 4 * this.perBlock;
+    const step = this.began + bar * Math.ceil((this.firstOpen(sample) - this.began) / bar);
+    return step > this.stop ? null : step;
+  }
+
+  /** Compose again, as many as there are, the steps from the first on that a change still reaches. Earlier steps of its beat stay. */
+  async composeAgain(sample) {
+    const { stop, perBlock, steering, marks } = this;
+    const first = this.firstOpen(sample);
+    if (first >= stop) return;
+    const given = first % perBlock;
+    const undone = marks.splice(marks.findIndex(({ start }) => start === first - given));
+    const [{ start, request, count, ...known }] = undone;
+    // A section that was requested, and begins later, is requested again.
+    const section = steering.section || (undone.slice(given ? 1 : 0).findLast((mark) => mark.request)?.request ?? "");
+    const place = start - this.first;
+    const codes = this.frames.splice(place).slice(0, given);
+    this.times.splice(place + given + 1);
+    this.loudness_at.splice(place / perBlock + (given ? 2 : 1));
+    this.sections.splice(count);
+    Object.assign(this, known);
+    steering.section = request;
+    if (given) await this.sample(codes);
+    steering.section = section;
+    while (this.stop < stop) await this.sample();
   }
 
   /** The number of this section's music; a return has the number of its theme. */
@@ -135,8 +176,7 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched, codes } = this;
     const strike = new Float32Array(books); // the bias of all strikes of a book
-    const usual = this.strikes;
-    const density = steering.density * this.sectionDensity;
+    const [usual, density] = [this.strikes, steering.density * this.sectionDensity];
     const [expected, logDensity] = [usual * density, Math.log(density)];
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] >= struck))));
     const governed = (from, to, steps, mean, least, most) => {
@@ -154,7 +194,6 @@ export class ScoreLevel extends Level {
     strike.fill(attack, pitched);
     const top = this.previous.subarray(0, pitched).findLastIndex((code) => code >= struck && code < codes);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
-    const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
     const counts = strikes(this.watched).slice(0, pitched);
     const all = Math.max(1, sum(counts), (expected * this.watched) / 2);
     const section = this.part === null ? null : this.frames.slice(Math.max(0, this.began - this.first)).slice(-this.watched);
@@ -181,15 +220,14 @@ export class ScoreLevel extends Level {
     for (let book = 0; louder && book < pitched; book++) louder.forEach((value, i) => (bias[codes * book + struck + i] += value));
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
     if (theme) theme.forEach((code, book) => add(book, code, this.recall));
-    for (let book = 0; book < pitched; book++) if (copies(book)) add(book, struck, -this.banned);
+    for (let book = 0; book < pitched; book++) if (this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]))) add(book, struck, -this.banned);
     return bias;
   }
 
   /** The place of a sample: the step that sounds, counted from the first that is remembered, and a share of it; −1: none. */
   placeOf(sample) {
     const { times } = this;
-    let step = times.length - 1;
-    while (step >= 0 && times[step] > sample) step -= 1;
+    const step = times.findLastIndex((time) => time <= sample);
     return step < 0 || step === times.length - 1 ? step : step + (sample - times[step]) / (times[step + 1] - times[step]);
   }
 
@@ -243,6 +281,8 @@ export class ScoreLevel extends Level {
     this.trim(this.first + gone);
     this.times.splice(0, gone);
     this.loudness_at.splice(0, gone / this.steps_per_beat);
+    const sounding = this.first + this.placeOf(sample);
+    this.marks = this.marks.filter(({ start }) => start + this.perBlock > sounding);
   }
 
   /** The tempo, [sample after `begin`, place in the bar] of each beat from there on, and the section that is composed. */

@@ -8,6 +8,7 @@ import { ScoreLevel } from "./score.js";
 export const SEED = /^\d{1,38}$/; // less than 2^128
 const dot = (a, b) => a.reduce((total, x, i) => total + x * b[i], 0);
 
+const OF_SCORE = ["tempo", "density", "key", "chords", "section", "sampling"]; // changes of what is composed, beside a label
 const trackOf = (part) => part.replace(/\/[^/]*$/, "");
 const fade = (i, n) => 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / n);
 
@@ -140,16 +141,30 @@ export class Stream {
     return this.begun * this.about.block;
   }
 
-  /** Whether a change now takes effect with a bar: the bar that is composed next, or one that begins in the next block. */
+  /** A change, if it can take effect with a bar now: of the score with one that is composed, of the sound with one in the next block. */
   onBar(change) {
     const { score, about, blocks } = this;
-    if (["tempo", "density", "key", "chords", "section", "sampling"].some((name) => name in change)) return ((score.stop - score.began) / score.steps_per_beat) % 4 === 0;
-    return score.form(blocks * about.block).beats.some(([time, place]) => place === 0 && time < about.block);
+    if (OF_SCORE.some((name) => name in change)) return score.nextBar(this.performed) === null ? undefined : { ...change, bar: true };
+    return score.form(blocks * about.block).beats.some(([time, place]) => place === 0 && time < about.block) ? change : undefined;
   }
 
-  /** Make a change. hold: repeat the last blocks; 0: go on. */
-  async change({ sampling, jump, label, loudness, key, chords, freeze, hold, ...steering }) {
-    const { about } = this;
+  /** The sample up to which the score is performed. */
+  get performed() { return Math.max(...this.levels.filter(({ model }) => model.conditions.some(({ kind }) => kind === "score")).map(({ stop, level }) => stop * level)); }
+
+  /** Compose again what changes reach. */
+  async update() {
+    if (!this.outdated) return;
+    this.outdated = false;
+    await this.score.composeAgain(this.performed);
+    for (const level of this.levels) level.cached = null;
+  }
+
+  /** Make a change. bar: of the score, with its next bar. hold: repeat the last blocks; 0: go on. */
+  async change(change) {
+    const { bar, sampling, jump, label, loudness, key, chords, freeze, hold, ...steering } = change;
+    const { about, score } = this;
+    if (bar) await this.update();
+    if (bar && score) score.landed = score.nextBar(this.performed) ?? score.stop;
     for (const [level, values] of this.fieldsOf(sampling)) Object.assign(this.sampling[level], values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
@@ -157,10 +172,11 @@ export class Stream {
     if (jump !== undefined) {
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
-    } else if (label !== undefined) this.followLabel();
+    }
     if (key !== undefined) this.steering.key = this.sharesOf(key);
     if (chords !== undefined) this.steering.chords = this.chordsOf(chords);
     Object.assign(this.steering, steering);
+    this.outdated ||= Boolean(this.score) && [...OF_SCORE, "label"].some((name) => name in change);
     for (const level of this.levels) {
       const seconds = freeze?.[level.model.name] ?? freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
       if (seconds !== null) level.freeze(seconds && Math.max(1, this.frames(level, seconds)));
@@ -236,6 +252,7 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom } = this;
+    await this.update();
     this.followLabel();
     const needed = (blocks + 1) * bottom.perBlock + about.codec.beyond;
     while (bottom.stop < needed) await this.sample();
@@ -279,8 +296,7 @@ export class Stream {
       [start, from] = [first - delay - window, Math.max(0, begin - near)];
       const inside = Float32Array.from({ length: delay + count }, (_, i) => Number(first - delay + i >= 0 && first - delay + i < end));
       const places = Int32Array.from({ length: Math.min(last + near, end) - from }, (_, i) => from - start + i);
-      Object.assign(feeds, { inside: new Tensor(inside, [1, inside.length, 1]), places: new Tensor(places, [1, places.length]) });
-      Object.assign(feeds, { kept: new Tensor(Int32Array.of(stop - first), [1]), state: memory ?? new Tensor(new Float32Array(state), [1, state]) });
+      Object.assign(feeds, { inside: new Tensor(inside, [1, inside.length, 1]), places: new Tensor(places, [1, places.length]), kept: new Tensor(Int32Array.of(stop - first), [1]), state: memory ?? new Tensor(new Float32Array(state), [1, state]) });
     }
     if (period) feeds.start = new Tensor(Int32Array.of((start + period * halo) % period), [1]);
     const { samples: { data }, state_out } = await graph.run(feeds);

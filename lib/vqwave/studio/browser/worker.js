@@ -67,7 +67,11 @@ class Take {
 
   async nextBlock() {
     while (this.planned[0]?.[0] <= this.samples) this.stream.set(this.planned.shift()[1]);
-    for (const change of this.waiting.splice(0)) this.stream.onBar(change) ? this.changes.push([this.stream.set(change), change]) : this.waiting.push(change);
+    for (const change of this.waiting.splice(0)) {
+      const due = this.stream.onBar(change);
+      if (due) this.changes.push([this.stream.set(due), due]);
+      else this.waiting.push(change);
+    }
     return this.stream.nextBlock();
   }
 
