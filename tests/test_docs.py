@@ -43,15 +43,7 @@ def name(page):
 
 
 def for_each(pages):
-    def decorate(test):
-        def test_every_page():
-            for page in pages:
-                test(page)
-
-        test_every_page.__doc__ = test.__doc__
-        return test_every_page
-
-    return decorate
+    return pytest.mark.parametrize("page", pages, ids=name)
 
 
 def anchors(page):

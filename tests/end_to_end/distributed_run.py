@@ -1,23 +1,22 @@
-"""One process of a training on JAX, for test_distributed.py: prints the loss of every step as a
+"""One process of a codec's training on JAX, for test_distributed.py: prints the loss of every step as a
 line of JSON.
 
-    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute]
+    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER STEPS [--distribute]
 
-FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
+FOLDER gets `out`; beside it is `data`.
 """
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
 
 from vqwave import cli, progress
-from vqwave.levels import TrainingConfig, override
+from vqwave.levels import TrainingConfig
 from vqwave.presets import load_preset
 
 
 def main(argv):
-    folder, name, steps, *flags = argv
+    folder, steps, *flags = argv
     # As where it is not installed.
     sys.modules["tensorflow"] = None
     from vqwave.codecs import losses_layer
@@ -33,28 +32,11 @@ def main(argv):
             if loss is not None:
                 print(json.dumps({"step": done, "loss": loss}), flush=True)
 
-    folder, beside, tiny = Path(folder), Path(folder).parent, load_preset("tiny")
-    options = RunOptions(folder / "out", distribute=bool(flags))
-    settings = TrainingConfig(steps=int(steps), epochs=2, batch_size=4,
-                              warmup=1, input_length=2048,
-                                     learning_rate=3e-3, offsets=1)
-    if name == "adversary":
-        # Everything that could see a part of the batch where it should see all: tones, noise,
-        # discriminators, norms.
-        codec = override(tiny.codec("vqvae_8"),
-                         {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
-                                 "adversary": {"weight": 0.5}}, "test")
-        training.train_codec(codec, beside / "data", options, settings, say=Say())
-    elif name == "tuned":
-        training.train_codec(tiny.codec("vqvae_8"), beside / "data",
-                             dataclasses.replace(options, start_from=beside / "codecs"), settings,
-                             say=Say())
-    elif name.startswith("vqvae"):
-        training.train_codec(tiny.codec(name), beside / "data", options, settings, say=Say())
-    else:
-        # Wide enough that Muon trains some of it.
-        generator = override(tiny.generator(name), {"core": {"units": 40}}, "test")
-        training.train_generator(generator, beside / "data", beside / "codecs", options, settings, say=Say())
+    settings = TrainingConfig(steps=int(steps), epochs=2, batch_size=4, warmup=1, input_length=2048,
+                              learning_rate=3e-3, offsets=1)
+    options = RunOptions(Path(folder, "out"), distribute=bool(flags))
+    codec = load_preset("tiny").codec("vqvae_8")
+    training.train_codec(codec, Path(folder).parent / "data", options, settings, say=Say())
     return 0
 
 

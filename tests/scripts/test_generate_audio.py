@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,6 @@ from vqwave.io import audio
 from vqwave.play import session
 from vqwave.play.session import Session
 from vqwave.presets import load_preset
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
 
 @pytest.fixture
@@ -38,14 +35,6 @@ def recordings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def music(tiny_weights):
     return vqwave.load(tiny_weights.codecs, tiny_weights.generators)
-
-
-def command(tiny_weights, *arguments):
-    """The command line and the environment of the script as a process."""
-    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
-               tiny_weights.generators]
-    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
-    return [sys.executable, str(SCRIPT), *map(str, (*folders, *arguments))], environment
 
 
 @pytest.mark.parametrize("name, level", [("all", 8), ("generator_512,generator_128", 128)])
@@ -197,7 +186,7 @@ def test_a_broken_session_is_refused_before_any_music(run, tmp_path, text, messa
     assert all("vqvae" in line for line in told) and not (tmp_path / "a.wav").exists()
 
 
-def test_files_are_replaced_only_with_force(run, recordings, tmp_path, monkeypatch):
+def test_files_are_replaced_only_with_force(run, tmp_path):
     output = tmp_path / "out.wav"
     output.write_bytes(b"a take")
     line = ["--seconds", "0.2", "--seed", 1, "--output", output]

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -36,14 +34,3 @@ def test_a_signal_reaches_the_function_before_the_wait_ends(number, code):
     threading.Timer(2, os.kill, (os.getpid(), number)).start()
     assert task.wait(lambda seconds: None) == code
     assert signal.getsignal(number) == before
-
-
-def test_the_function_ends_when_its_parent_is_killed():
-    parent = ("import time; from vqwave.train.isolated import Task\n"
-              "if __name__ == '__main__':\n"
-              "    Task(time.sleep, 600); print('begun', flush=True); time.sleep(600)")
-    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"begun\n"
-        process.kill()
-        # The end of the pipe that both write to: nobody is left.
-        process.communicate(timeout=60)
