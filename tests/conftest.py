@@ -125,6 +125,22 @@ def make_tiny_weights(root):
 
 
 @pytest.fixture(scope="session")
+def led_weights(shared):
+    """Random weights of a chain of two levels that a score leads: `.codecs`, `.generators`."""
+    from chains import save_led
+
+    root = shared("led by a score", save_led)
+    return SimpleNamespace(codecs=root / "codecs", generators=root / "generators")
+
+
+@pytest.fixture(scope="module")
+def led_music(led_weights):
+    from vqwave.play import api
+
+    return api.load(led_weights.codecs, led_weights.generators, engine="onnx-float32")
+
+
+@pytest.fixture(scope="session")
 def trained(shared):
     """A chain made as a user makes it: music in four formats, prepared, then every tiny model
     trained.

@@ -1,26 +1,18 @@
 import numpy as np
 import pytest
-from chains import save_led
 
 from vqwave.data.scores import LOWEST_PITCH
 from vqwave.errors import UserError
 from vqwave.generators.composer import BANDS, SOUNDING, STRUCK
 from vqwave.levels import validate
-from vqwave.play import api
 from vqwave.play.edits import ADDED, Edits
 
 BLOCKS = 12
 
 
-@pytest.fixture(scope="module")
-def music(shared):
-    root = shared("led by a score", save_led)
-    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
-
-
-def played(music, edits=None):
+def played(led_music, edits=None):
     """The sound of a piece, its composed and its edited codes, and its notes."""
-    with music.stream(seed=3) as stream:
+    with led_music.stream(seed=3) as stream:
         if edits:
             stream.set(edits=edits)
         sound = np.concatenate([next(stream) for _ in range(BLOCKS)])
@@ -28,14 +20,14 @@ def played(music, edits=None):
         return sound, state.codes[0], state.edited[0], stream.notes(0), state.times
 
 
-def test_edited_notes_and_bars_are_performed_and_the_rest_is_kept(music):
-    sound, codes, edited, notes, times = played(music)
+def test_edited_notes_and_bars_are_performed_and_the_rest_is_kept(led_music):
+    sound, codes, edited, notes, times = played(led_music)
     np.testing.assert_array_equal(codes, edited)
     first, _, note, _ = notes[2]
     step = int(np.searchsorted(times, first))
     bar = (step // 4 + 3) * 4
     edits = {"removed": [[step, note]], "added": [[step, LOWEST_PITCH + 5, 3]], "redrawn": [[bar, 8, 1]]}
-    other, composed, played_codes, heard, _ = played(music, edits)
+    other, composed, played_codes, heard, _ = played(led_music, edits)
     np.testing.assert_array_equal(composed, codes)
     assert played_codes[step, note - LOWEST_PITCH] < STRUCK
     assert played_codes[step : step + 3, 5].tolist() == [ADDED, SOUNDING, SOUNDING]
@@ -47,13 +39,13 @@ def test_edited_notes_and_bars_are_performed_and_the_rest_is_kept(music):
     np.testing.assert_array_equal(struck, codes[bar + 8 :] >= STRUCK)
     assert (first, note) not in [(start, pitch) for start, _, pitch, _ in heard]
     assert (sound != other).any()
-    np.testing.assert_array_equal(played(music, edits)[0], other)
-    again = played(music, edits | {"redrawn": [[bar, 8, 2]]})[2]
+    np.testing.assert_array_equal(played(led_music, edits)[0], other)
+    again = played(led_music, edits | {"redrawn": [[bar, 8, 2]]})[2]
     assert (again[bar : bar + 8] != played_codes[bar : bar + 8]).any(), "another number draws other notes"
 
 
-def test_a_jump_ends_edits(music):
-    with music.stream(seed=3) as stream:
+def test_a_jump_ends_edits(led_music):
+    with led_music.stream(seed=3) as stream:
         stream.set(edits={"redrawn": [[16, 16, 3]]})
         next(stream)
         stream.set(jump=4)

@@ -3,7 +3,6 @@ import struct
 import mido
 import numpy as np
 import pytest
-from chains import save_led
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,15 +10,9 @@ from vqwave.commands import generate
 from vqwave.dsp.beats import STEPS_PER_BEAT
 from vqwave.errors import UserError
 from vqwave.generators.composer import VELOCITIES
-from vqwave.play import api, midi_files
+from vqwave.play import midi_files
 
 RATE = 22050
-
-
-@pytest.fixture(scope="module")
-def music(shared):
-    root = shared("led by a score", save_led)
-    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
 
 
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
@@ -42,10 +35,10 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
             midi_files.read(wrong)
 
 
-def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
+def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(led_music, tmp_path):
     """Also if the tempo changes in small steps or within a beat."""
     path = tmp_path / "piece.mid"
-    with music.stream(seed=5) as stream:
+    with led_music.stream(seed=5) as stream:
         stream.set(tempo=96)
         for number in range(60):
             if number == 30:
@@ -73,10 +66,9 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
 
 
 @pytest.mark.parametrize("seed", [1, 3])
-def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music, shared, tmp_path, seed):
+def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(led_music, led_weights, tmp_path, seed):
     """Piece 3 begins in the middle of a beat."""
-    root = shared("led by a score", save_led)
-    with music.stream(seed=seed, seconds=4) as stream:
+    with led_music.stream(seed=seed, seconds=4) as stream:
         list(stream)
         notes, times = stream.notes(0, stream.position), stream._chain.score.state.times
     steps = [int(np.searchsorted(times, first) % STEPS_PER_BEAT) for first, *_ in notes]
@@ -84,8 +76,8 @@ def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music
     scores = []
     for options in (["--seed", str(seed)], ["--score-from", str(tmp_path / "0.mid")]):
         path = tmp_path / f"{len(scores)}.wav"
-        assert generate.main(["--vqvae-weights-dir", str(root / "codecs"), "--generator-weights-dir",
-                              str(root / "generators"), "--engine", "onnx-float32", "--seconds", "4", *options,
+        assert generate.main(["--vqvae-weights-dir", str(led_weights.codecs), "--generator-weights-dir",
+                              str(led_weights.generators), "--engine", "onnx-float32", "--seconds", "4", *options,
                               "--midi", "--output", str(path)]) == 0
         scores.append(midi_files.read(path.with_suffix(".mid")))
     first, second = scores

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from chains import save_led
 from test_controls import steered
 from test_label_mixing import chain as labelled
 from test_stream import start
 
 from vqwave.errors import UserError
-from vqwave.play import api
 from vqwave.play.chain import Engines
 from vqwave.play.stream import Stream
 
@@ -22,13 +20,7 @@ def with_labels():
     return stream.state(), lambda state: Stream.resume(state, Engines(*parts))
 
 
-def led(shared):
-    root = shared("led by a score", save_led)
-    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
-
-
-def with_a_score(shared):
-    music = led(shared)
+def with_a_score(music):
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         next(stream)
@@ -39,7 +31,7 @@ def with_a_score(shared):
 def saved(request):
     """A genuine state, and a function that continues from a state."""
     if request.param == "score":
-        return with_a_score(request.getfixturevalue("shared"))
+        return with_a_score(request.getfixturevalue("led_music"))
     if request.param == "labels":
         return with_labels()
     stream, parts = steered()

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from chains import save_led
 
 from vqwave.codecs import Labels
 from vqwave.data import form
 from vqwave.dsp.transcription import LOUDNESSES
 from vqwave.generators.composer import BANDS, STRUCK
-from vqwave.play import api, spreads
+from vqwave.play import spreads
 
 SEMITONES = np.arange(24)
 LOW, HIGH = (100 * np.exp(-np.square(SEMITONES - middle) / 18) for middle in (5, 18))
@@ -57,12 +56,11 @@ def test_the_bias_leaves_the_number_of_strikes(low_and_high):
 
 @pytest.mark.parametrize(("strikes_of", "difference"), [
     (lambda codes: codes[:, :-BANDS] >= STRUCK, 4), (form.by_loudness, 1)], ids=["registers", "soft_part"])
-def test_a_piece_has_the_registers_and_the_loudness_of_its_label(shared, strikes_of, difference):
+def test_a_piece_has_the_registers_and_the_loudness_of_its_label(led_music, strikes_of, difference):
     """Rain is low and soft, wind is high and loud."""
-    root = shared("led by a score", save_led)
-    music, means = api.load(root / "codecs", root / "generators"), []
+    means = []
     for label in ("rain", "wind"):
-        with music.stream(seed=5, label=label) as stream:
+        with led_music.stream(seed=5, label=label) as stream:
             stream._chain.score.compose(60 * 22050)
             counts = strikes_of(stream._chain.score.state.codes[0]).sum(0)
             means.append(counts @ np.arange(len(counts)) / counts.sum())

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
-from chains import save_led
 from prepared import data_folder, music
 from research.corpus import Corpus, Plan
 from research.evaluators import form, scores
 
 from vqwave.generators.composer import STRUCK
-from vqwave.play import api
 
 
 def tune(count, seed=0, books=24):
@@ -38,12 +36,10 @@ def test_scores_are_compared_with_less_past_and_with_real_music():
 
 
 @pytest.mark.large
-def test_all_is_measured_on_the_score_model(shared, tmp_path):
-    root = shared("led by a score", save_led)
+def test_all_is_measured_on_the_score_model(led_music, tmp_path):
     data_folder(tmp_path / "songs", {name: music(40.0, i) for i, name in enumerate("abcd")})
     (tmp_path / "split.yml").write_text("test: [a]\nvalidation: [b]\nfresh: [c]\n")
-    chain = api.load(root / "codecs", root / "generators")
-    corpus = Corpus(chain, tmp_path / "songs", tmp_path / "split.yml", Plan(128, rough=True))
+    corpus = Corpus(led_music, tmp_path / "songs", tmp_path / "split.yml", Plan(128, rough=True))
     figures = dict(scores.run(corpus))
     names = {name.rsplit(", ", 1)[0] for name in figures}
     assert {"return rate", "longest loop, notes", "longest run copied, notes",

@@ -1,8 +1,5 @@
 """What people do in the studio, from the first click to the last, in Chromium."""
 
-from types import SimpleNamespace
-
-import chains
 import numpy as np
 import pytest
 from page import NEEDS, ask_for, choose, download, drop, make, samples, serve, until
@@ -24,11 +21,9 @@ NOTE = """(second) => {
 
 
 @pytest.fixture(scope="module")
-def address(shared, tmp_path_factory):
+def address(led_weights, tmp_path_factory):
     """The address of a studio whose weights have a score."""
-    root = shared("led by a score", chains.save_led)
-    folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators")
-    with serve(folders, tmp_path_factory.mktemp("journeys")) as (_, address):
+    with serve(led_weights, tmp_path_factory.mktemp("journeys")) as (_, address):
         yield address
 
 

@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import soundfile
-from chains import save_led
 from firefox import FIREFOX, PULSEAUDIO, firefox
 from page import NEEDS, PATIENCE, RATE
 
@@ -60,17 +59,15 @@ def write(folder, generators, codecs, engine):
 
 
 @pytest.fixture(scope="module")
-def led_folder(shared, tmp_path_factory):
+def led_folder(led_weights, tmp_path_factory):
     """The site of a small chain of two levels that a score leads."""
-    root = shared("led by a score", save_led)
-    return write(tmp_path_factory.mktemp("led") / "site", root / "generators", root / "codecs", "onnx-float32")
+    return write(tmp_path_factory.mktemp("led") / "site", led_weights.generators, led_weights.codecs, "onnx-float32")
 
 
 @pytest.fixture(scope="module")
-def led(shared, led_folder):
-    root = shared("led by a score", save_led)
+def led(led_music, led_folder):
     with served(led_folder) as address:
-        yield address, api.load(root / "codecs", root / "generators", engine="onnx-float32")
+        yield address, led_music
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
-import chains
 import numpy as np
 import pytest
 from page import (
@@ -126,9 +124,8 @@ def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     assert "--variation-of 'my song.mp3' --keep 128" in page.locator("#takes .command").inner_text()
 
 
-def test_the_form_sets_the_first_tempo_and_key_of_a_score(open_page, shared, tmp_path):
-    root = shared("led by a score", chains.save_led)
-    with serve(SimpleNamespace(codecs=root / "codecs", generators=root / "generators"), tmp_path) as (_, address):
+def test_the_form_sets_the_first_tempo_and_key_of_a_score(open_page, led_weights, tmp_path):
+    with serve(led_weights, tmp_path) as (_, address):
         page = open_page(at=address)
         ask_for(page, seed=3)
         page.locator("#tempo").fill("3")
