@@ -13,14 +13,10 @@ from vqwave.generators import Sampling
 from vqwave.levels import replace, to_dict
 from vqwave.play import blocks, engine, labels
 from vqwave.play.chain import Engines
-from vqwave.play.labels import Mixture, read_labels
+from vqwave.play.labels import CROSS_FADE, Mixture, read_labels
 from vqwave.play.stream import AS_COMPOSED, Stream
 
 KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
-FADE = 22050
-"""Samples of a second."""
-
-
 @pytest.mark.parametrize("given, shares", [
     (None, (0, 0, 0, 0, 1)), ("", (0, 0, 0, 0, 1)), ({}, (0, 0, 0, 0, 1)), ("calm", (0, 1, 0, 0, 0)),
     ("calm:0.7,battle:0.3", (0.3, 0.7, 0, 0, 0)), (" calm , battle:3", (0.75, 0.25, 0, 0, 0)),
@@ -134,11 +130,11 @@ def test_a_label_change_keeps_earlier_music_and_fades_the_following():
     collect(stream, 3)
     stops = {level.level: level.stop for level in stream._chain.levels}
     stream.set(label="dance")
-    stream.state()  # makes the queued change
+    next(stream)
     for level in stream._chain.levels:
         labels = level.state.labels
-        assert labels.begin == level.stop == stops[level.level]
-        assert labels.end - labels.begin == round(FADE / level.level)
+        assert labels.begin == stops[level.level]
+        assert labels.end - labels.begin == round(CROSS_FADE * 22050 / level.level)
 
 
 @pytest.mark.parametrize("names, kept", [(("battle", "calm", "dance"), "dance"), (("jazz", "rock", "soul"), "")])

@@ -201,7 +201,7 @@ class Site:
 
     def _constants(self, music) -> dict:
         chain, trained = music.chain, self.configs[0].labels
-        absent = "guidance", "transpose", "stay", "mood", "begin", "weights", "bar"
+        absent = "guidance", "transpose", "stay", "mood", "begin", "weights"
         keys = [f"{letter}{accidental}{between}{mode}" for letter in "ABCDEFG"
                 for accidental in ("", "#", "b") for between in "- " for mode in harmony.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)

@@ -120,7 +120,8 @@ export class Stream {
     for (const [level, fields] of this.fieldsOf(change.sampling)) for (const [name, value] of Object.entries(fields)) {
       if (!this.sampling[level] || !(name === "temperature" || sampled[name]?.includes(level)) || !(typeof value === "number" && value >= 0 && value <= largest[name])) refuse(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
-    const { key, chords, jump, label } = change;
+    const { bar = false, key, chords, jump, label } = change;
+    if (typeof bar !== "boolean") refuse(`bar is ${bar}; it must be true or false`);
     if (chords) this.chordsOf(chords);
     if (jump !== undefined && !SEED.test(jump)) refuse(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label) this.mixtureOf(label);
