@@ -41,7 +41,7 @@ def test_a_piano_roll_names_notes_and_pieces(tmp_path):
              "silence": notes.roll(np.zeros(300, np.float32), RATE)}
     plots.notes(rolls, tmp_path / "a.svg", "Both")
     assert {"a $tune", "silence", "Both", "C2", "C4", "C8", "E4", "Note", "Time (s)",
-            "Level (dBFS)"} <= set(texts(tmp_path / "a.svg"))
+            "Loudness (dBFS)"} <= set(texts(tmp_path / "a.svg"))
     plots.notes(rolls, tmp_path / "a.png")
     read_png(tmp_path / "a.png")
 

@@ -63,14 +63,14 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: 
         wave.set_visible(False)
     _time_axis(_hide_unused(pairs[:, 1], count), start,
                start + max(map(len, signals.values())) / sample_rate)
-    _colorbar(figure, image, list(axes.ravel()), "Level (dB)")
+    _colorbar(figure, image, list(axes.ravel()), "Loudness (dB)")
     figure.align_ylabels(axes[:, 0])
     _save(figure, path)
 
 
 def notes(rolls: dict, path, title: str = ""):
     """Piano rolls on top of log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}. Louder notes
-    are more opaque, those of scores fully. Levels are relative to full scale.
+    are more opaque, those of scores fully. Loudness is relative to full scale.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
@@ -109,7 +109,7 @@ def notes(rolls: dict, path, title: str = ""):
     axes[0, 0].set_ylim(lowest - 0.5, highest + 0.5)
     _time_axis(list(axes[:, 0]), first, last)
     if np.isfinite(loudest):  # scores alone have no loudness
-        _colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
+        _colorbar(figure, image, list(axes[:, 0]), "Loudness (dBFS)")
     _save(figure, path)
 
 

@@ -246,17 +246,15 @@ def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) ->
                              count * books).astype(np.int32).reshape(count, books)
 
 
-def unigram_costs(counts: np.ndarray) -> np.ndarray:
-    """Bits of each code by its add-one smoothed frequency: counts [books, num_codes] -> bits."""
-    return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
-
-
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits per held-out frame, by the `unigram_costs` of the training tracks; `CodeTrack`s."""
+    """Bits per held-out frame, by each code's add-one smoothed frequency in the training tracks;
+    `CodeTrack`s.
+    """
     in_training, in_held_out = (
         sum((metrics.histogram(read_frames(t.codes, t.first, t.frames, books), num_codes)
              for t in tracks), np.zeros((books, num_codes), np.int64))
         for tracks in (train, held_out))
-    frames = in_held_out[0].sum()
-    return (float((in_held_out * unigram_costs(in_training)).sum() / frames) if frames
-            else books * float(np.log2(num_codes)))
+    if not (frames := in_held_out[0].sum()):
+        return books * float(np.log2(num_codes))
+    shares = (in_training + 1) / (in_training.sum(axis=1, keepdims=True) + num_codes)
+    return float(-(in_held_out * np.log2(shares)).sum() / frames)

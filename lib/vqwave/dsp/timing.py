@@ -79,7 +79,9 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
     beat_of_original: `find_beat` of the copy and of the original.
     """
     envelopes = [onset_envelope(audio, sample_rate) for audio in (original, copy)]
-    return {"contour": _contour(*envelopes), "attacks": _attacks(*envelopes),
+    onsets, copied = map(_onsets, envelopes)
+    attacks = f1(count_matches(onsets, copied, TOLERANCE_SECONDS), len(onsets), len(copied))
+    return {"contour": _contour(*envelopes), "attacks": attacks,
             "beat": find_beat(envelopes[1]), "beat_of_original": find_beat(envelopes[0])}
 
 
@@ -127,11 +129,6 @@ def _contour(original, copy) -> float:
         curves.append(curve - np.convolve(curve, second, "same")[: len(curve)])
     a, b = curves
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-9))
-
-
-def _attacks(original, copy) -> float:
-    times, copy_times = (_onsets(envelope) for envelope in (original, copy))
-    return f1(count_matches(times, copy_times, TOLERANCE_SECONDS), len(times), len(copy_times))
 
 
 def _onsets(envelope) -> np.ndarray:

@@ -309,7 +309,8 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
         clips=_clips(clips, results.rate), pieces=_clips(others, results.rate),
-        distance=_distance_text(results), clarity=_clarity_table(results),
+        distance=_distance_text(results), reference=_reference(results),
+        clarity=_table([results.clarity], [metric.column for metric in judge.CLARITY]),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=_table(results.copies, COPIES),
         codecs=_table(map(judge.row_cells, results.codecs), judge.TABLE_COLUMNS),
@@ -368,12 +369,6 @@ def _distance_text(results: Results) -> str:
         text += f", training tracks {results.distance['training']:.1f}"
     ratio = _distance_ratio(results)
     return text + (f", {ratio:.1f} times as far. " if ratio else ". ") + fad.DEAF
-
-
-def _clarity_table(results: Results) -> str:
-    return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
-            f"faults. A whistle above 0.05 is audible.</p>"
-            + _table([results.clarity], [metric.column for metric in judge.CLARITY]))
 
 
 def _curves(logs: dict[str, Path]) -> str:
