@@ -136,6 +136,14 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
     return code, command.log.read_text(), time.monotonic() - began
 
 
+def wait_until(condition, seconds=30):
+    """Waits for something that takes its time on a busy machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
 def every_step_is_saved():
     """A setting: the state is saved after every step, so that a kill may hit a half-written one."""
     from vqwave.train import callbacks

@@ -30,18 +30,26 @@ class RecordingReporter(SilentReporter):
 
 
 def data_folder(folder, sounds, sample_rate=22050):
-    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks."""
+    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks. The
+    music was at /music/NAME.ogg, where a name may begin with a folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tracks = []
     for name, sound in sounds.items():
-        values = audio.to_u16(sound)
-        (folder / f"{name}.ogg.u16").write_bytes(values.astype("<u2").tobytes())
+        values, file = audio.to_u16(sound), f"{name.replace('/', ' ')}.ogg.u16"
+        (folder / file).write_bytes(values.astype("<u2").tobytes())
         digest = hashlib.sha256(values.tobytes()).hexdigest()
         tags = dict.fromkeys(manifest.TAGS)
-        tracks.append(manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg",
-                                     sample_rate, len(values), digest, tags))
+        tracks.append(manifest.Track(file, f"/music/{name}.ogg", sample_rate, len(values), digest, tags))
     manifest.write(folder, tracks)
     return tracks
+
+
+def save_numbers(folder, model, tag="", number=1.0, record=None, **more):
+    """A weights set of a model, of which nothing plays: each file holds one number."""
+    folder.mkdir(exist_ok=True)
+    parts = {part: {"a": np.full(3, number, np.float32)} for part in weights.parts_of(model)}
+    weights.save(folder, model.name, tag, parts, model, record, **more)
 
 
 def music(seconds, seed=0, sample_rate=22050):

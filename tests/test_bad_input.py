@@ -18,8 +18,6 @@ import struct
 import subprocess
 import sys
 import traceback
-import types
-import typing
 from pathlib import Path
 
 import imported
@@ -30,14 +28,12 @@ from commands import done
 from encoded import encode, tone, with_headers_twice
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from prepared import data_folder, music
+from prepared import data_folder, music, save_numbers
 
-from vqwave.codecs import CodecConfig
+from vqwave.codecs import Labels
 from vqwave.errors import UserError
-from vqwave.generators import GeneratorConfig
 from vqwave.io import audio, files, manifest, weights
-from vqwave.levels import Config, ConfigError, TrainingConfig, load_yaml, override
-from vqwave.levels.kinds import Kinds
+from vqwave.levels import ConfigError, load_yaml, override, replace, to_dict
 from vqwave.presets import load_preset
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -228,28 +224,13 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (src / "locked").chmod(0o700)
 
 
-def plain(hint):
-    """The first type of a union; of a field with kinds, the default kind."""
-    while typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
-        kinds = [x for x in typing.get_args(hint) if isinstance(x, Kinds)]
-        hint = kinds[0].configs[kinds[0].default] if kinds else typing.get_args(hint)[0]
-    return hint
-
-
-def leaves(kind, path=()):
-    """(keys, type) of the values of a config class, of one class of each union; a list's first."""
-    for name, field in kind.model_fields.items():
-        hint = plain(typing.Annotated[(field.annotation, None, *field.metadata)])
-        if typing.get_origin(hint) is tuple:
-            inner = plain(typing.get_args(hint)[0])
-            yield (*path, name), tuple
-            if isinstance(inner, type) and issubclass(inner, Config):
-                yield from leaves(inner, (*path, name, 0))
-        elif isinstance(hint, type) and issubclass(hint, Config):
-            yield (*path, name), dict
-            yield from leaves(hint, (*path, name))
-        else:
-            yield (*path, name), hint
+def leaves(values, path=()):
+    """(keys, value) of everything in a config, of the first element of a list."""
+    for key, value in values.items():
+        yield (*path, key), value
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, dict):
+            yield from leaves(first, (*path, key) if first is value else (*path, key, 0))
 
 
 def nested(path, value):
@@ -258,33 +239,27 @@ def nested(path, value):
     return value
 
 
-KEYS = [(kind, path, hint) for kind in (CodecConfig, GeneratorConfig,
-                                        TrainingConfig)
-        for path, hint in leaves(kind)]
-
-
 def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
-    named = {".".join(map(str, path)) for _, path, _ in KEYS}
+    compact, named = load_preset("compact"), set()
+    for config in (load_preset("soundstream").codec(512), Labels(), compact.generator("generator_8"),
+                   replace(compact.trainings["vqvae_8"], mixed_precision=False)):
+        for path, usual in leaves(to_dict(config)):
+            named.add(".".join(map(str, path)))
+            wrong = ["words", {"a": 1}, float("nan"), [["x"]], -7, 10**400, float("-inf"), True, "a\n" * 999]
+            if isinstance(usual, str):
+                wrong = [*wrong[1:], "../../etc", ""]
+            elif isinstance(usual, bool):
+                wrong.remove(True)
+            for value in wrong:
+                with pytest.raises(ConfigError) as caught:
+                    override(config, nested(path, value), "f.yml")
+                message = str(caught.value)
+                assert "\n" not in message and len(message) < 400 and message.startswith("f.yml: ")
+                # The field that has kinds names a wrong kind, or a value that has none.
+                keys = [str(key) for key in path if key != 0 and key != "kind"] or ["kind"]
+                assert any(re.search(rf"\b{key}\b", message) for key in keys), message
     assert {"quantizer.num_codes", "stages.0.stride", "adversary.discriminators.0.n_fft",
             "conditions.0.dilations", "head.kind", "steps"} <= named
-    preset = load_preset("compact")
-    bases = {CodecConfig: preset.codec("vqvae_128"),
-             GeneratorConfig: preset.generator("generator_8"),
-             TrainingConfig: preset.trainings["vqvae_8"]}
-    for kind, path, hint in KEYS:
-        wrong = ["words", {"a": 1}, float("nan"), [["x"]], -7, 10**400, float("-inf"), True, "a\n" * 999]
-        if hint is str:
-            wrong = [value for value in wrong if value != "words"] + ["../../etc", ""]
-        elif hint is bool:
-            wrong.remove(True)
-        for value in wrong:
-            with pytest.raises(ConfigError) as caught:
-                override(bases[kind], nested(path, value), "f.yml")
-            message = str(caught.value)
-            assert "\n" not in message and len(message) < 400 and message.startswith("f.yml: ")
-            # The field that has kinds names a wrong kind, or a value that has none.
-            keys = [str(key) for key in path if key != 0 and key != "kind"] or ["kind"]
-            assert any(re.search(rf"\b{key}\b", message) for key in keys), message
 
 
 scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats()
@@ -310,10 +285,8 @@ def one_line_or(call, *names):
 def codec_set(tmp_path_factory):
     """A weights set of a codec, of made-up numbers; returns its folder and what its YAML holds."""
     folder = tmp_path_factory.mktemp("set")
-    config = load_preset("tiny").codec("vqvae_8")
-    parts = {part: {"layer/kernel": np.ones((2, 3), "f4")} for part in weights.WEIGHT_PARTS["codec"]}
-    weights.save(folder, config.name, "best", parts, config, {"epoch": 1, "step": 2})
-    return folder, load_yaml(weights.config_path(folder, config.name, "best"))
+    save_numbers(folder, load_preset("tiny").codec("vqvae_8"), "best", record={"epoch": 1, "step": 2})
+    return folder, load_yaml(weights.config_path(folder, "vqvae_8", "best"))
 
 
 def test_any_description_of_a_weights_set_is_read_or_refused_in_one_line(codec_set):

@@ -158,9 +158,6 @@ def test_a_split_must_be_a_share_or_tracks():
             ({"valdation": []}, "unknown key 'valdation'; did you mean 'validation'")]:
         with pytest.raises(ConfigError, match=message):
             validate(DataConfig, {"split": split}, "f.yml: data")
-
-
-def test_a_split_is_a_share_or_tracks():
     assert DataConfig(split="1e-1").split == 0.1 and DataConfig(split=0).split == 0.0
     tracks = Split(validation=("a",))
     assert DataConfig(split=tracks).split == DataConfig(split={"validation": ["a"]}).split == tracks

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from imported import unknown
+from planned import option
 from prepared import music
 
 from vqwave.io import audio, splits
@@ -126,24 +127,20 @@ def test_the_soundtrack_that_nothing_is_trained_on_is_prepared_and_measured(chec
     (tmp_path / "music").mkdir()
     (prepare, _), (module, measured) = commands_of(checkout, tmp_path, name, "--music", tmp_path / "music")
     assert (prepare, module) == ("prepare_audio", "research.clarity")
-    assert unknown(module, measured) == [] and value(measured, "--data-dirs") == f"data/{name}"
+    assert unknown(module, measured) == [] and option(measured, "--data-dirs") == f"data/{name}"
     for arguments, message in [(["--step", "train"], "there is no step 'train'"), (["--hours", "1"], "takes no --hours")]:
         done = run(checkout, name, *arguments)
         assert done.returncode == 2 and message in done.stderr
     assert "--hours" not in run(checkout, name, "--help").stdout
 
 
-def value(words, flag):
-    return words[words.index(flag) + 1] if flag in words else None
-
-
 @pytest.mark.parametrize("name, begin", [("singularity", None), ("wesnoth", "weights/singularity")])
 def test_an_hour_starts_from_weights_that_never_heard_the_music(checkout, tmp_path, name, begin):
     [(train, trained)] = commands_of(checkout, tmp_path, name, "--step", "own", "--", "--seed", "3")
     assert train == "train_all" and unknown(train, trained) == []
-    assert value(trained, "--start-from") == begin and value(trained, "--hours") == "1"
-    assert value(trained, "--seed") == "3"
-    assert value(trained, "--output-dir") == f"weights/{name}_own"
+    assert option(trained, "--start-from") == begin and option(trained, "--hours") == "1"
+    assert option(trained, "--seed") == "3"
+    assert option(trained, "--output-dir") == f"weights/{name}_own"
 
 
 @pytest.mark.parametrize("name, each", [

@@ -37,10 +37,10 @@ SHIPPED = ([(CODECS, name) for name in CHAIN.codecs.values()]
 """Every set that ships, as folder and name."""
 
 
-def test_every_set_ships_whole_and_in_half_precision():
+def test_every_set_ships_whole_in_half_precision_and_names_its_training_tracks():
     for folder, name in SHIPPED:
         found = weights.find(folder, name)
-        assert found.tag == ""
+        assert found.tag == "" and found.trained_on, name
         for part, path in found.files.items():
             assert set(dtypes(path)) == {np.dtype("float16")}, path
             assert all(np.isfinite(a).all() for a in found.load(part).values()), path
@@ -89,11 +89,6 @@ def test_generators_were_trained_on_the_codecs_that_ship():
         assert trained_on or folder == CODECS or generator == "score"
         for name, identity in trained_on.items():
             assert weights.find(CODECS, name).codes_id == identity
-
-
-def test_every_record_names_the_training_tracks():
-    for folder, name in SHIPPED:
-        assert weights.find(folder, name).trained_on, name
 
 
 def test_weights_and_checkout_stay_small():

@@ -1,13 +1,12 @@
 import keras
 import numpy as np
 import pytest
+from test_encoders import notes_config
 
-from vqwave.codecs import CodecConfig
 from vqwave.codecs.codec_layer import Codec
 from vqwave.codecs.filter_layer import STFT, NoiseSpectra
-from vqwave.codecs.memory_layer import Memory
 from vqwave.generators import validate_model
-from vqwave.levels import ConfigError, to_dict, validate
+from vqwave.levels import ConfigError, to_dict
 from vqwave.presets import load_preset
 
 LEVEL = 512
@@ -16,13 +15,9 @@ LEVEL = 512
 def filtered(**head):
     """A small codec with this head."""
     keras.utils.set_random_seed(0)
-    return Codec(validate(CodecConfig, {
-        "name": "filtered", "sample_rate": 22050, "front_end": {"kind": "log_frequency"},
-        "encoder": {"kind": "banded", "units": 8},
-        "stages": [{"stride": LEVEL, "channels": 12, "dilations": [1, 2]}],
-        "quantizer": {"kind": "gain_shape", "shape": {"books": 7, "num_codes": 40, "code_dim": 6}},
-        "head": {"kind": "source_filter", "width": 16, "taps": 3} | head,
-        "loss": {"waveform": 0.0}}))
+    shape = {"books": 7, "num_codes": 40, "code_dim": 6}
+    return Codec(notes_config(stages=[{"stride": LEVEL, "channels": 12, "dilations": [1, 2]}],
+                              quantizer={"kind": "gain_shape", "shape": shape}, head={"taps": 3} | head))
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +57,6 @@ def test_noise_is_a_function_of_the_spectrum_s_number():
     assert abs(draws.mean()) < 0.01 and draws.std() == pytest.approx(1, abs=0.01)
     np.testing.assert_array_equal(noise(np.array([[7, 3]]))[0], draws[[7, 3]])
     assert abs(np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]) < 0.01
-
-
-@pytest.mark.parametrize("sizes", [[7] * 6, [1, 2, 39], [20, 20, 2]])
-def test_frames_in_blocks_are_the_piece(codec, rng, sizes):
-    """The layers after the features, from the start of a piece."""
-    layer, frames = codec.head.layer, sum(sizes)
-    features = rng.normal(size=(1, frames, 12)).astype("float32")
-    gains = rng.uniform(0.3, 0.9, (1, frames, 6)).astype("float32")
-
-    def play(first, count, memory):
-        inside = np.arange(-9, frames) >= 0
-        audio, _ = layer.stream(
-            features[:, first : first + count], np.array([first], "int32"), memory,
-            lambda late: inside[9 + first - late :][:count].astype("float32")[None, :, None],
-            gains[:, first : first + count])
-        return np.asarray(audio)[0]
-
-    whole, first, parts = play(0, frames, Memory()), 0, []
-    state = None
-    for count in sizes:
-        memory = Memory(np.zeros((1, 100_000), "float32") if state is None else state)
-        parts.append(play(first, count, memory))
-        state, first = np.asarray(memory.next_state), first + count
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
-    assert np.abs(whole).max() > 0.01
 
 
 @pytest.mark.parametrize("step", [16, 5])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from encoded import tone
 
 from vqwave.codecs import LogFrequencyFrontEnd
 from vqwave.codecs.family.spectrogram import SpectrogramFrontEnd
@@ -9,8 +10,8 @@ from vqwave.levels.kinds import layer_of
 RATE = 22050
 
 
-def sine(hertz, amplitude=0.5, samples=512 * 80):
-    return (amplitude * np.sin(2 * np.pi * hertz * np.arange(samples) / RATE)).astype("float32")
+def sine(hertz):
+    return tone(512 * 80 / RATE, RATE, hertz)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,9 @@ def test_a_frame_sees_as_far_as_the_receptive_field_says(config, least, rng):
     assert layer.compute_output_shape((2, 4096)) == (2, 4096 // config.hop, layer.channels)
 
 
-def spectrogram(**more):
-    config = SpectrogramFrontEnd(**({"hop": 128, "n_fft": 512} | more))
-    return layer_of(config)(config, RATE)
-
-
 def test_a_sine_has_its_loudness_at_its_bin():
-    layer, bin_ = spectrogram(mels=0), 40
+    config, bin_ = SpectrogramFrontEnd(hop=128, n_fft=512, mels=0), 40
+    layer = layer_of(config)(config, RATE)
     levels = np.asarray(layer(sine(bin_ * RATE / 512)[None]))[0]
     assert levels.shape == (320, 256) and layer.channels == 256
     np.testing.assert_allclose(amplitude_of(levels[5:-5, bin_]), 0.5, rtol=1e-3)

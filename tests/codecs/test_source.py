@@ -176,7 +176,7 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
     assert np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
 
 
-def test_a_peak_that_always_stands_makes_no_overtone_and_one_that_comes_does(rng):
+def test_a_peak_that_always_stands_makes_no_overtone_and_one_that_comes_does():
     frames = 400
     levels = np.full((1, frames, 48), 0.5, "float32")
     levels[..., 30] += 6 / 80

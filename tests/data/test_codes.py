@@ -23,14 +23,10 @@ def codec(tiny_weights):
     return weights.find(tiny_weights.codecs, NAME)
 
 
-def copies(tracks, offsets, transpose=0, gain=0.0):
-    return [(t, v) for t in tracks for v in codes.variants(offsets, transpose, gain=gain)]
-
-
-def encode(corpus, codec, offsets=2, transpose=0, gain=0.0):
+def encode(corpus, codec, offsets=2, transpose=0):
     """(the encoded corpus, how many files were not cached)"""
     log, (folder, tracks) = RecordingReporter(), corpus
-    pairs = copies(tracks, offsets, transpose, gain)
+    pairs = [(t, v) for t in tracks for v in codes.variants(offsets, transpose)]
     entries = codes.encode_corpus(folder, pairs, codec, log, load_encoder)
     encoded = [(track.file, variant, entry) for (track, variant), entry in zip(pairs, entries, strict=True)]
     return encoded, sum(int(line.split()[1]) for line in log.lines if line.startswith("encoding"))

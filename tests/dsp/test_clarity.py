@@ -61,7 +61,7 @@ def test_a_noise_floor_that_falls_at_an_edge_is_a_step_there(noise, edge):
         assert gain == pytest.approx(12.0 if other == edge else 0.0, abs=1.0)
 
 
-def test_the_share_of_partials_on_quarter_tones(noise):
+def test_the_share_of_partials_on_quarter_tones():
     quarter_tones = 440 * 2 ** (np.array([-12, -5.5, 0, 6, 9.5, 17]) / 12)
     assert figures(tones(*quarter_tones))["on_grid"] == 1.0
     assert figures(tones(*(quarter_tones * 2 ** (12 / 1200))))["on_grid"] == 0.0

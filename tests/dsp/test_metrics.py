@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from encoded import tone
 from scipy import signal
 
 from vqwave.dsp import metrics, spectrum
@@ -11,10 +12,6 @@ RATE = 22050
 
 def noise(samples=RATE, seed=0, scale=0.1):
     return (np.random.default_rng(seed).standard_normal(samples) * scale).astype(np.float32)
-
-
-def tone(samples=RATE, hz=440.0, amplitude=0.5):
-    return (amplitude * np.sin(2 * np.pi * hz * np.arange(samples) / RATE)).astype(np.float32)
 
 
 def distances(x, y):
@@ -55,7 +52,7 @@ def test_mel_is_of_magnitudes_through_mel_filters():
 
 
 def test_si_sdr_is_the_ratio_of_orthogonal_noise_and_deaf_to_scale_and_offset():
-    x, error = tone(), tone(hz=880.0, amplitude=0.05)  # whole periods, so orthogonal; 20 dB below
+    x, error = tone(1.0, RATE), tone(1.0, RATE, 880.0, 0.05)  # whole periods, so orthogonal; 20 dB below
     assert metrics.si_sdr(x, x + error) == pytest.approx(20.0, abs=1e-3)
     assert metrics.si_sdr(x, 0.1 * (x + error) + 0.2) == pytest.approx(20.0, abs=1e-2)
     assert metrics.si_sdr(x, error) < -60

@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from prepared import music
 from research.evaluators.notes import profile
 
 from vqwave.dsp import notes
@@ -20,24 +21,6 @@ def tone(midi, seconds, amplitude=0.2, rate=RATE):
 
 def melody(pitches, seconds=0.5, rate=RATE):
     return np.concatenate([tone(midi, seconds, rate=rate) for midi in pitches])
-
-
-def song(seed, seconds=66):
-    """A tune over chords of three notes, with overtones and noise: drawn by `seed` alone."""
-    random = np.random.Generator(np.random.Philox(key=seed))
-    sound = 0.003 * random.standard_normal(seconds * RATE)
-    length = 0.5 if seed else 1.0
-    for begin in range(0, seconds, 2):
-        chord = 48 + random.integers(0, 12) + np.array([0, 4 - seed, 7])
-        for midi in chord:
-            sound[begin * RATE : (begin + 2) * RATE] += tone(midi, 2.0, 0.08)
-        for step in range(4 if seed else 2):
-            midi = chord[random.integers(0, 3)] + 12 + random.integers(0, 3)
-            first = begin * RATE + round(step * length * RATE)
-            for overtone in (1, 2, 3):
-                part = tone(midi + 12 * np.log2(overtone), length, 0.15 / overtone)
-                sound[first : first + len(part)] += part
-    return np.clip(sound, -1, 1).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", [8000, RATE, 48000])
@@ -81,7 +64,7 @@ def test_chroma_is_averaged_only_over_frames_with_notes():
 
 
 def test_blocks_join_without_a_seam_and_memory_does_not_grow(monkeypatch):
-    x = song(1, 20)
+    x = music(20.0, 1)
     whole, roll = np.concatenate(list(notes.constant_q(x, RATE))), notes.roll(x, RATE, columns=100)
     monkeypatch.setattr(notes, "_BLOCK", 100)
     parts = list(notes.constant_q(x, RATE))

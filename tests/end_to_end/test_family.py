@@ -26,8 +26,8 @@ FAMILY = {"soundstream": "residual codes, an adversary", "cvae": "no codes, labe
 
 OTHERS = ["jukebox", "soundstream_som", "soundstream_energy", "soundstream_multires", "technogen",
           "technogen_small", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
-          "spectrogram_vqvae2", "spectrogram_griffin_lim", "prior_vqvae2_wavenet",
-          "prior_vqvae2_pixelcnn", "cvae_22050"]
+          "spectrogram_vqvae2", "spectrogram_griffin_lim", "prior_transformer", "prior_pixelcnn",
+          "prior_vqvae2_wavenet", "prior_vqvae2_pixelcnn", "cvae_22050"]
 
 
 def run(script, *arguments):

@@ -1,7 +1,5 @@
 """Two folders of clearly different sounds as two labels, which a tiny generator learns."""
 
-import dataclasses
-
 import imported
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from research.corpus import Corpus, Plan
 from research.evaluators import generators
 
 from vqwave.errors import UserError
-from vqwave.io import manifest, weights
+from vqwave.io import weights
 from vqwave.levels import DataConfig, TrainingConfig, replace
 from vqwave.play import api
 from vqwave.presets import load_preset
@@ -30,15 +28,6 @@ def tone(seconds, pitch, seed):
             + 0.05 * random.normal(size=t.size)).astype(np.float32)
 
 
-def prepared(folder, sounds):
-    """A data folder of {"label/track": sound}, as if each label were a folder of music."""
-    tracks = data_folder(folder, {name.replace("/", " "): x for name, x in sounds.items()})
-    source = {name.replace("/", " "): f"/music/{name}.ogg" for name in sounds}
-    tracks = [dataclasses.replace(t, source=source[t.file.removesuffix(".ogg.u16")]) for t in tracks]
-    manifest.write(folder, tracks)
-    return tracks
-
-
 def sounds(labels):
     return {f"{label}/{label}{i}": tone(6, pitch, i) for label, pitch in labels.items() for i in range(4)}
 
@@ -55,7 +44,7 @@ SETTINGS = TrainingConfig(steps=STEPS, epochs=1, batch_size=8, input_length=3276
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    prepared(folder, sounds({"low": 110, "high": 1760}))
+    data_folder(folder, sounds({"low": 110, "high": 1760}))
     return folder
 
 

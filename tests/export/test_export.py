@@ -116,7 +116,7 @@ def test_the_script_writes_graphs_that_run_without_vqwave(run, tmp_path, cache):
             assert session.run([output_name], {x.name: array})[0].shape == shape
 
 
-def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
+def test_the_program_in_the_docs_makes_music(run, cache, tmp_path):
     text = (SCRIPT.parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     models = "vqvae_128,generator_512,generator_128"

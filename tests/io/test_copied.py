@@ -1,9 +1,10 @@
 """Sets whose files a user copies from a numbered set, as the layout's own step does."""
 
 import shutil
+from pathlib import Path
 
-import numpy as np
 import pytest
+from prepared import save_numbers
 
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
@@ -22,11 +23,9 @@ def trained(tmp_path, monkeypatch):
 
 
 def save(folder, tag):
-    weights.make_folder(folder)
     number = int(tag) if tag.isdigit() else 9
-    model = load_preset("tiny").models[NAME]
-    weights.save(folder, NAME, tag, {part: {"a": np.full(3, number, np.float32)} for part in PARTS},
-                 model, {"epoch": number, "step": number, "id": "mine"})
+    save_numbers(Path(folder), load_preset("tiny").models[NAME], tag, number,
+                 {"epoch": number, "step": number, "id": "mine"})
 
 
 def copy(tag, folder, parts=PARTS):

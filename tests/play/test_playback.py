@@ -6,11 +6,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import wait_until
 
 from vqwave.play import playback
 from vqwave.play.playback import Feed, Latency, play
@@ -25,13 +25,6 @@ def wave(samples):
 
 def blocks_of(audio, size=1000):
     return [audio[i : i + size] for i in range(0, len(audio), size)]
-
-
-def wait_until(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.002)
 
 
 @contextlib.contextmanager
@@ -146,7 +139,7 @@ def test_pausing_holds_and_resuming_loses_nothing():
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given."""
+    """ALSA with devices that need no sound card; a function: what the `default` one was given."""
     pytest.importorskip("pyaudio")
     folder = tmp_path_factory.mktemp("alsa")
     raw = folder / "heard.raw"
@@ -159,11 +152,7 @@ def sound(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("ALSA_CONFIG_PATH", str(folder / "asound.conf"))
 
-    class Sound:
-        def received(self):
-            return np.fromfile(raw, np.int16)
-
-    yield Sound()
+    yield lambda: np.fromfile(raw, np.int16)
     patch.undo()
 
 
@@ -177,7 +166,7 @@ def test_a_device_receives_every_generated_sample(sound, samples):
     audio = wave(samples)
     end = play(blocks_of(audio, 8192), RATE, Latency(buffer=60, prebuffer=60))
     assert (end.seconds, end.underruns) == (samples / RATE, 0)
-    np.testing.assert_array_equal(trimmed(sound.received()),
+    np.testing.assert_array_equal(trimmed(sound()),
                                   np.round(audio * 32768).astype(np.int16))
 
 

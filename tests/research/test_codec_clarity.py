@@ -1,9 +1,9 @@
+import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
 from research import clarity, excerpts
 
-from vqwave import cli
 from vqwave.io import audio
 
 RATE = 22050
@@ -19,10 +19,9 @@ def corpora(tmp_path):
 
 
 def run(corpora, tiny_weights, capsys, *options):
-    code = cli.entry(clarity.main, [
-        "--data-dirs", str(corpora / "one"), str(corpora / "two"), "--splits", str(corpora / "one.yml"),
-        str(corpora / "two.yml"), "--vqvae-weights-dir", str(tiny_weights.codecs), "--output-dir", str(corpora), *options])
-    return code, *capsys.readouterr()
+    return imported.run(
+        capsys, "research.clarity", "--data-dirs", corpora / "one", corpora / "two", "--splits", corpora / "one.yml",
+        corpora / "two.yml", "--vqvae-weights-dir", tiny_weights.codecs, "--output-dir", corpora, *options)
 
 
 def test_recordings_and_copies_stand_side_by_side(corpora, tiny_weights, capsys):
@@ -55,10 +54,9 @@ def test_a_minute_from_twenty_seconds_on_is_measured(tmp_path, monkeypatch):
 
 
 def test_a_generator_or_another_sample_rate_is_refused(corpora, tiny_weights, capsys):
-    code, _, error = run(corpora, tiny_weights, capsys, "--vqvae-weights-dir", str(tiny_weights.generators), "--model", "generator_512")
+    code, _, error = run(corpora, tiny_weights, capsys, "--vqvae-weights-dir", tiny_weights.generators, "--model", "generator_512")
     assert code == 2 and "generator" in error
     data_folder(corpora / "slow", {"t": music(1.0, 1), "a": music(1.0, 2)}, sample_rate=8000)
     (corpora / "slow.yml").write_text("test: [t]\n")
-    code = cli.entry(clarity.main, ["--data-dirs", str(corpora / "slow"), "--splits", str(corpora / "slow.yml"),
-                                    "--vqvae-weights-dir", str(tiny_weights.codecs), "--json"])
-    assert code == 2 and "8000 Hz" in capsys.readouterr().err
+    code, _, error = run(corpora, tiny_weights, capsys, "--data-dirs", corpora / "slow", "--splits", corpora / "slow.yml")
+    assert code == 2 and "8000 Hz" in error

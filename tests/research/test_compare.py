@@ -1,10 +1,11 @@
 import json
+from functools import partial
 
+import imported
 import pytest
 from prepared import data_folder, music
 from research import compare_codecs
 
-from vqwave import cli
 from vqwave.io import weights
 from vqwave.report import fad
 
@@ -23,19 +24,13 @@ def corpora(tmp_path):
 def compare(corpora, tiny_weights, monkeypatch, capsys):
     monkeypatch.setattr(fad, "load_if_available", lambda path=None, warn=print: None)
 
-    def run(*options):
-        code = cli.entry(compare_codecs.main, [
-            "--codecs", f"tiny={tiny_weights.codecs}", f"copy={corpora / 'copy'}",
-            f"copy={corpora / 'copy'}", "--data-dirs", str(corpora / "one"), str(corpora / "two"),
-            "--splits", str(corpora / "one.yml"), str(corpora / "two.yml"),
-            "--output-dir", str(corpora), *options])
-        return code, *capsys.readouterr()
-
     weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_32"), corpora / "copy")
-    return run
+    return partial(imported.run, capsys, "research.compare_codecs", "--codecs", f"tiny={tiny_weights.codecs}",
+                   f"copy={corpora / 'copy'}", f"copy={corpora / 'copy'}", "--data-dirs", corpora / "one",
+                   corpora / "two", "--splits", corpora / "one.yml", corpora / "two.yml", "--output-dir", corpora)
 
 
-def test_every_codec_is_measured_on_every_corpus(compare, corpora, tiny_weights):
+def test_every_codec_is_measured_on_every_corpus(compare, corpora):
     tracks = compare_codecs.TestTracks(corpora / "one", corpora / "one.yml")
     assert [t.file for t in tracks.tracks] == ["t one.ogg.u16"]
     weights.add_to_record(weights.find(corpora / "copy", "vqvae_32"), tracks=[tracks.tracks[0].sha256[:16]])

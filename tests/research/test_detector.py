@@ -1,10 +1,9 @@
 from types import SimpleNamespace
 
+import imported
 import numpy as np
 from prepared import data_folder, music
 from research import detector
-
-from vqwave import cli
 
 RATE = 4000
 
@@ -48,9 +47,10 @@ def test_the_page_has_the_codec_and_the_control_on_every_side(tiny_weights, tmp_
     for n, name in enumerate(("one", "two")):
         data_folder(tmp_path / name, {f"{track} {name}": music(1.5, 10 * n + i) for i, track in enumerate("abtf")})
         (tmp_path / f"{name}.yml").write_text(f"test: [t {name}]\nfresh: [f {name}]\n")
-    arguments = ["--data-dirs", *(str(tmp_path / x) for x in ("one", "two")), "--splits", *(str(tmp_path / f"{x}.yml") for x in ("one", "two")),
-                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--output-dir", str(tmp_path), "--before", str(tiny_weights.codecs)]
-    assert cli.entry(detector.main, arguments) == 0, capsys.readouterr().err
+    code, _, error = imported.run(
+        capsys, "research.detector", "--data-dirs", tmp_path / "one", tmp_path / "two", "--splits", tmp_path / "one.yml",
+        tmp_path / "two.yml", "--vqvae-weights-dir", tiny_weights.codecs, "--output-dir", tmp_path, "--before", tiny_weights.codecs)
+    assert code == 0, error
     page = (tmp_path / "research/results/detector.md").read_text(encoding="utf-8")
     for words in (detector.FIGURE, detector.CONTROL, detector.BEFORE, f"| one test | one fresh | two test | two fresh | {detector.HELD_OUT} |"):
         assert words in page

@@ -4,7 +4,6 @@ import shlex
 import shutil
 from functools import partial
 
-import chains
 import imported
 import keras
 import numpy as np
@@ -74,24 +73,6 @@ def test_a_preset_is_played_from_its_folder(generate):
     assert generate("--preset", "tiny") == plain
     assert generate("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
     assert generate("--preset", "tiny", "--generators", "generator_128") != plain
-
-
-@pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
-def test_priors_play_and_are_told_apart_by_their_core(run, tmp_path, name):
-    small, folder = smaller(load_preset(name), tmp_path / "small.yml"), tmp_path / name
-    folder.mkdir()
-    chains.save_codec(folder, small.codec(512))
-    chains.save_generator(folder, small.generator(512))
-    weights.save_chain(folder, small.chain)
-    where = ["--generator-weights-dir", folder, "--seconds", 0.1, "--output", tmp_path / "a.wav"]
-    code, said, notes = run("--preset", name, *where, "--seed", 3)
-    assert code == 0, notes
-    assert said.startswith("seed 3\nwrote") and f"in {folder}" in notes
-    sound, rate = soundfile.read(tmp_path / "a.wav")
-    assert (rate, len(sound)) == (22050, 2205) and sound.std() > 0
-    core = load_preset(name).generator(512).core.kind
-    assert (f"generator_512 has a core of {core}, but in preset compact it has one of lstm"
-            in refused(run("--preset", "compact", *where, "--force")))
 
 
 def test_a_vae_samples_its_prior(run, generate, tmp_path):

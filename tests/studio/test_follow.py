@@ -1,7 +1,7 @@
 """The studio over a training that runs: its newest best sets are what plays."""
 
-import numpy as np
 import pytest
+from prepared import save_numbers
 
 from vqwave.commands import studio as command
 from vqwave.errors import UserError
@@ -13,10 +13,8 @@ TINY = load_preset("tiny")
 
 
 def save(folder, level, tag, value):
-    """Sets of a level whose files hold one number: nothing is played here."""
     for model in (TINY.codec(level), TINY.generator(level)):
-        parts = {part: {"a": np.full(1, value, np.float32)} for part in weights.parts_of(model)}
-        weights.save(folder, model.name, tag, parts, model)
+        save_numbers(folder, model, tag, value)
 
 
 def checksum(studio, folder, epoch=""):
@@ -26,7 +24,6 @@ def checksum(studio, folder, epoch=""):
 def test_new_takes_use_the_newest_best_sets_of_a_followed_folder(tmp_path):
     other, followed = tmp_path / "other", tmp_path / "followed"
     for folder in (other, followed):
-        folder.mkdir()
         for level in TINY.chain.sizes:
             for tag, value in (("", 1), ("best", 2)):
                 save(folder, level, tag, value)

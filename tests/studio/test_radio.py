@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from commands import wait_until
 
 from vqwave.studio import limits, names, stations
 from vqwave.studio import radio as radios
@@ -108,14 +109,6 @@ def running():
         yield running
 
 
-def until(condition, seconds=30):
-    """Wait for something that takes its time on a busy machine."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
 def pitch(container, seconds=1.0):
     """The loudest frequency in the next seconds of what a player hears, at least three quarters of which must come."""
     heard, rate = [], 0
@@ -139,7 +132,7 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
         with running.player(path) as second:
             assert pitch(second, 0.5) == pytest.approx(expected, abs=4)
             assert running.listeners == 2 and len(running.streams) == 1
-    until(lambda: running.listeners == 0)
+    wait_until(lambda: running.listeners == 0)
 
 
 @pytest.mark.parametrize("row, kind", [(1, "mp3"), (0, "ogg")])
@@ -208,7 +201,7 @@ def test_a_radio_limits_connections_and_listeners(monkeypatch):
         assert len(small.server.server_state.connections) <= 2 * 6 + 1, "refused clients fill nothing"
         for connection in bodies[:6]:
             connection.close()
-        until(lambda: len(small.server.server_state.connections) <= 6)
+        wait_until(lambda: len(small.server.server_state.connections) <= 6)
         assert small.text("/healthz") == (200, "ok\n"), "refused clients take no places"
         for connection in bodies[6:]:
             connection.close()
@@ -226,7 +219,7 @@ def test_nothing_is_generated_while_nobody_listens():
         assert not running.streams
         with running.player("/1.mp3") as container:
             pitch(container, 0.3)
-        until(lambda: running.radio.groups[0].listeners == 0)
+        wait_until(lambda: running.radio.groups[0].listeners == 0)
         time.sleep(0.5)
         position = running.streams[0].position
         time.sleep(1.0)
@@ -254,19 +247,19 @@ def test_a_stream_that_fails_is_reported_once_and_opened_again(monkeypatch):
     with Running(open_stream=new) as running, running.player("/1.mp3") as container:
         pitch(container, 0.3)
         broken.set()
-        until(lambda: running.text("/healthz") == (503, f"{failure}\n"))
-        until(lambda: len(opened) > 2)
+        wait_until(lambda: running.text("/healthz") == (503, f"{failure}\n"))
+        wait_until(lambda: len(opened) > 2)
         assert opened[0].closed and running.reports == [failure]
         broken.clear()
-        until(lambda: running.text("/healthz")[0] == 200)
+        wait_until(lambda: running.text("/healthz")[0] == 200)
         assert pitch(container, 0.5) == pytest.approx(440, abs=6)
         broken.set()
-        until(lambda: running.text("/healthz")[0] == 503)
+        wait_until(lambda: running.text("/healthz")[0] == 503)
         # It recovers although nobody listens: otherwise a balancer would send nobody.
         container.close()
-        until(lambda: not running.radio.listeners)
+        wait_until(lambda: not running.radio.listeners)
         broken.clear()
-        until(lambda: running.text("/healthz") == (200, "ok\n"))
+        wait_until(lambda: running.text("/healthz") == (200, "ok\n"))
         assert opened[-1].position == BLOCK
 
 
@@ -332,6 +325,6 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
 
         monkeypatch.setattr(group, "_send", flood)
         stuck.sendall(b"GET /1.mp3 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        until(lambda: running.radio.listeners == 1)
-        until(lambda: running.radio.listeners == 0)
+        wait_until(lambda: running.radio.listeners == 1)
+        wait_until(lambda: running.radio.listeners == 0)
         stuck.close()

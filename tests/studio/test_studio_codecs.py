@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 from messages import read_messages, refusal
-from prepared import music as tune
 
 from vqwave.codecs.codec_layer import Codec
 from vqwave.dsp import metrics
@@ -46,13 +45,6 @@ def folders(tmp_path_factory, tiny_weights):
     return SimpleNamespace(root=root, tiny=tiny_weights,
                            vae=save(root / "vae", LABELLED, TINY.codec(128)),
                            codes=save(root / "codes", TINY.codec(512), seed=1))
-
-
-@pytest.fixture(scope="module")
-def song(tmp_path_factory):
-    path = tmp_path_factory.mktemp("dropped") / "song.wav"
-    audio.write(path, tune(1.0), RATE)
-    return path
 
 
 def compare(studio, song, **settings):
@@ -104,7 +96,7 @@ def test_codecs_of_equal_names_come_from_their_own_folder(folders, song, open_st
     assert len(different) == 6
 
 
-def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(folders, song, open_studio, tmp_path):
+def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(folders, open_studio, tmp_path):
     studio = open_studio(folders.tiny.codecs, [folders.root])
     about = studio.about()
     assert (about["folders"], about["rate"]) == ([], RATE)

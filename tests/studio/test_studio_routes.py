@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from commands import wait_until
 from messages import count_busy, parse
 
 import vqwave
@@ -40,13 +41,6 @@ def serving(studio):
         yield listening.getsockname()[1]
         server.should_exit = True
         thread.join()
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

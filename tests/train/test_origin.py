@@ -4,11 +4,10 @@ import argparse
 import dataclasses
 
 import imported
-import numpy as np
 import planned
 import pytest
 from planned import option
-from prepared import data_folder, music
+from prepared import data_folder, music, save_numbers
 
 from vqwave.codecs import Labels
 from vqwave.commands import arguments
@@ -27,12 +26,10 @@ CHAIN = replace(TINY.chain, end=128)
 def folder(tmp_path):
     """The weights of a chain that ends at 128x, as a training leaves them, with one number in each file."""
     folder = tmp_path / "source"
-    folder.mkdir()
+    training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2, batch_size=32)
     for level in CHAIN.sizes:
         for model in (TINY.codec(level), TINY.generator(level)):
-            parts = {part: {"a": np.full(1, level, np.float32)} for part in weights.parts_of(model)}
-            training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2, batch_size=32)
-            weights.save(folder, model.name, "", parts, model, {"id": model.name, "step": 9},
+            save_numbers(folder, model, "", level, {"id": model.name, "step": 9},
                          training=training, data=DataConfig(trim_silence=0.3))
     weights.save_chain(folder, CHAIN)
     return folder
