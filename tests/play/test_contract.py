@@ -6,7 +6,6 @@ import io
 
 import numpy as np
 import pytest
-from chains import save_led
 from test_controls import MUSIC, PAST, WILD, Sounding, leaning
 from test_label_mixing import PERFORMANCE
 from test_label_mixing import chain as labelled
@@ -14,7 +13,7 @@ from test_stream import BLOCK, LAYOUTS, chain, given, prompted, start, varied
 
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.generators import Sampling
-from vqwave.play import api, session
+from vqwave.play import session
 from vqwave.play.session import Session
 from vqwave.play.stream import Stream
 
@@ -86,12 +85,11 @@ def resumed(stream):
 
 
 @pytest.fixture(scope="module", params=FEATURES)
-def feature(request, shared):
+def feature(request):
     """A function that opens a stream, the changes by block, and what is heard."""
     parts, options, changes = FEATURES[request.param]
     if parts is None:
-        root = shared("led by a score", save_led)
-        music = api.load(root / "codecs", root / "generators", engine="onnx-float32")
+        music = request.getfixturevalue("led_music")
 
     def opened(batch=None):
         return (music.stream(seed=3, batch=batch, **options) if parts is None

@@ -1,21 +1,13 @@
 import numpy as np
 import pytest
-from chains import save_led
 
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
-from vqwave.play import api
 
 SET = {"density": {"density": 0.25}, "key": {"key": "F#-minor"}, "chords": {"chords": "F#"}, "tempo": {"tempo": 170},
        "section": {"section": "new"}, "temperature": {"sampling": {"score": {"temperature": 2.0}}}}
 TUNE = Score(np.arange(0, 4, 0.5), np.arange(0.4, 4, 0.5), LOWEST_PITCH + np.arange(8), np.zeros(8, int),
              np.zeros(0), np.zeros(0, int), np.arange(-1.0, 6.0))
-
-
-@pytest.fixture(scope="module")
-def music(shared):
-    root = shared("led by a score", save_led)
-    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
 
 
 def ready(stream):
@@ -30,8 +22,8 @@ def ready(stream):
 
 
 @pytest.mark.parametrize("name", SET)
-def test_a_change_acts_from_the_first_step_that_is_not_performed(music, name):
-    with music.stream(seed=3) as plain, music.stream(seed=3) as changed:
+def test_a_change_acts_from_the_first_step_that_is_not_performed(led_music, name):
+    with led_music.stream(seed=3) as plain, led_music.stream(seed=3) as changed:
         first, _ = ready(changed), ready(plain)
         before = changed._chain.score.state
         codes, times, stop = before.codes[0], before.times, changed._chain.score.stop
@@ -49,10 +41,10 @@ def test_a_change_acts_from_the_first_step_that_is_not_performed(music, name):
 
 
 @pytest.mark.parametrize("options", [{}, {"score": TUNE, "batch": 2}])
-def test_composing_again_without_a_change_composes_the_same(music, options):
+def test_composing_again_without_a_change_composes_the_same(led_music, options):
     def played(again):
         sounds = []
-        with music.stream(seed=3, **options) as stream:
+        with led_music.stream(seed=3, **options) as stream:
             stream.set(edits={"redrawn": [[20, 16, 3]], "added": [[41, 60, 4]], "removed": [[42, 60]]}, tempo=150)
             for number in range(24):
                 if number in (4, 9):
@@ -69,8 +61,8 @@ def test_composing_again_without_a_change_composes_the_same(music, options):
     assert rest == [notes, section]
 
 
-def test_a_change_can_wait_for_the_next_bar(music):
-    with music.stream(seed=3) as stream:
+def test_a_change_can_wait_for_the_next_bar(led_music):
+    with led_music.stream(seed=3) as stream:
         while not stream.position or stream._chain.next_bar == stream.steps[1]:
             next(stream)
             stream._chain.score.compose(8 * 22050)

@@ -1,9 +1,9 @@
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chains import save_led
 
 from vqwave.codecs import Labels
 from vqwave.data import melody
@@ -26,12 +26,6 @@ RATE = 22050
 AGES = ScoreAbove.AGES
 
 
-@pytest.fixture(scope="module")
-def music(shared):
-    root = shared("led by a score", save_led)
-    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
-
-
 @pytest.fixture
 def tune():
     """Three notes in five beats of a second."""
@@ -44,8 +38,8 @@ def steps(stream) -> np.ndarray:
     return stream._chain.score.state.codes
 
 
-def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
-    with music.stream(seed=5) as stream:
+def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(led_music):
+    with led_music.stream(seed=5) as stream:
         next(stream)
         score = stream._chain.score
         rows = score.in_frames(0, 40, 512)[0]
@@ -68,8 +62,8 @@ def test_a_section_is_as_loud_as_a_stretch_of_a_track():
     assert {Swells(tables, Labels()).loudness(part, chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
 
 
-def test_a_composed_score_has_the_loudness_of_its_sections_at_each_beat(music):
-    with music.stream(seed=5) as stream:
+def test_a_composed_score_has_the_loudness_of_its_sections_at_each_beat(led_music):
+    with led_music.stream(seed=5) as stream:
         score = stream._chain.score
         rows = score.in_frames(0, 20 * RATE // 512, 512)[0, :, score.books + 1 :]
         loudness = score.state.loudness[0]
@@ -79,8 +73,8 @@ def test_a_composed_score_has_the_loudness_of_its_sections_at_each_beat(music):
         np.testing.assert_array_equal(again, rows[5:15])
 
 
-def test_a_long_note_keeps_its_loudness(music):
-    with music.stream(seed=5) as stream:
+def test_a_long_note_keeps_its_loudness(led_music):
+    with led_music.stream(seed=5) as stream:
         score = stream._chain.score
         score.compose(40 * RATE)
         begin = np.searchsorted(score.state.times, 10 * RATE)
@@ -95,8 +89,8 @@ def test_a_long_note_keeps_its_loudness(music):
 
 
 @pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 1.5])
-def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(music, temperature):
-    with music.stream(seed=5) as stream:
+def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(led_music, temperature):
+    with led_music.stream(seed=5) as stream:
         score = stream._chain.score
         score.set_sampling(Sampling(temperature=temperature))
         exponent = 1 / max(temperature, COLDEST)
@@ -108,9 +102,9 @@ def shares(stream) -> np.ndarray:
     return stream._chain.levels[1].state.labels.after[0]
 
 
-def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(music, monkeypatch):
+def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(led_music, monkeypatch):
     monkeypatch.setattr(labels, "SECTIONS", 2)
-    with music.stream(seed=5) as stream, music.stream(seed=5, label="rain/01") as steady:
+    with led_music.stream(seed=5) as stream, led_music.stream(seed=5, label="rain/01") as steady:
         played, sounds = {}, []
         for number in range(24):
             if number % 3 == 2:
@@ -133,9 +127,9 @@ def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(
         assert stream.label == ""
 
 
-def test_notes_have_the_times_and_pitches_of_the_sound(music):
+def test_notes_have_the_times_and_pitches_of_the_sound(led_music):
     """In and after a hold, after a jump and a transposition."""
-    with music.stream(seed=5, past=2) as stream, music.stream(seed=5) as plain, music.stream(seed=9) as fresh:
+    with led_music.stream(seed=5, past=2) as stream, led_music.stream(seed=5) as plain, led_music.stream(seed=9) as fresh:
         def check_delay():
             delay, expected = stream.position - plain.position, plain.notes(plain.position)
             assert expected and stream.notes(0)[: len(expected)] == [
@@ -162,8 +156,8 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
                          for first, last, note, velocity in fresh.notes(0, stream.block)]
 
 
-def test_an_attack_does_not_sound_before_its_strike(music):
-    with music.stream(seed=5) as stream:
+def test_an_attack_does_not_sound_before_its_strike(led_music):
+    with led_music.stream(seed=5) as stream:
         next(stream)
         score = stream._chain.score
         score.state.edited = np.zeros((1, 8, score.books), np.int32)
@@ -173,8 +167,8 @@ def test_an_attack_does_not_sound_before_its_strike(music):
     assert ages[0, :, -1].tolist() == [0, 0, 0, 0, 0, 1, 2, 3] and not ages[..., :-1].any()
 
 
-def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
-    with music.stream(seed=5) as stream:
+def test_a_clock_sets_the_tempo_and_the_change_is_kept(led_music):
+    with led_music.stream(seed=5) as stream:
         next(stream)
         keys = Keys(stream)
         keys.follow(132.5)
@@ -184,7 +178,7 @@ def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
         assert keys.changes[2:] == [(stream.position, {"tempo": 30.0})]
 
 
-def test_a_key_keeps_notes_to_its_scale(music):
+def test_a_key_keeps_notes_to_its_scale(led_music):
     assert read_key("Dm") == read_key("d minor") == read_key("D-minor") != read_key("D") == read_key("d-Major")
     assert read_key("bb") == read_key("Bb-major") == read_key("A#") != read_key("bm")
     assert read_key("Cb") == read_key("B") and read_key("Ebm") == read_key("D#m") != read_key("Em")
@@ -192,7 +186,7 @@ def test_a_key_keeps_notes_to_its_scale(music):
     assert ((minor > 0) == (major > 0)).all() and (minor.argmax(), major.argmax()) == (2, 5)
     key = read_key("minor", 5)
     assert key in {read_key(f"{tonic}{sharp}-minor") for tonic in "CDEFGAB" for sharp in ("", "#")}
-    with music.stream(seed=5) as free, music.stream(seed=5) as keyed:
+    with led_music.stream(seed=5) as free, led_music.stream(seed=5) as keyed:
         keyed.set(key="minor")
         for _ in range(30):
             next(free), next(keyed)
@@ -201,7 +195,7 @@ def test_a_key_keeps_notes_to_its_scale(music):
     assert outside[1] < 0.3 * outside[0]
 
 
-def test_chords_sound_a_bar_each_from_the_beginning_of_a_section(music):
+def test_chords_sound_a_bar_each_from_the_beginning_of_a_section(led_music):
     assert read_chords("A") == read_chords("a,") != read_chords("Am") and len(read_chords("Dm7 | G7 | Cmaj7")) == 36
     assert read_chords("Bb") == read_chords("A#") and read_chords("") == ()
     for text in ("H", "Amin", "A/C", "C " * 65):
@@ -209,7 +203,7 @@ def test_chords_sound_a_bar_each_from_the_beginning_of_a_section(music):
             read_chords(text)
     inside = {}
     for chords in ("", "Am F C G"):
-        with music.stream(seed=5) as stream:
+        with led_music.stream(seed=5) as stream:
             stream.set(chords=chords)
             for _ in range(30):
                 next(stream)
@@ -231,19 +225,25 @@ def test_the_bias_of_a_key_makes_up_for_missing_strikes_and_keeps_their_number()
     assert heard @ np.exp(bias) == pytest.approx(heard.sum())
 
 
-def save_tables(folder, change):
-    """Save the score of a folder with changed tables of its corpus."""
-    weight_set = weights.find(folder, "score")
-    weights.save(folder, "score", "", {"generator": weight_set.load("generator"), "corpus": change(weight_set.load("corpus"))},
-                 weight_set.config)
+@pytest.fixture
+def led_copy(led_weights, tmp_path):
+    """A copy of the weights, to change them."""
+    shutil.copytree(led_weights.codecs.parent, tmp_path, dirs_exist_ok=True)
+    return SimpleNamespace(codecs=tmp_path / "codecs", generators=tmp_path / "generators")
 
 
-def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, tmp_path):
-    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
-    folder, lines = tmp_path / "generators", []
+def save_tables(folder, **changed):
+    """Save the score of a folder with some tables of its corpus changed."""
+    score = weights.find(folder, "score")
+    parts = {"generator": score.load("generator"), "corpus": score.load("corpus") | changed}
+    weights.save(folder, "score", "", parts, score.config)
+
+
+def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(led_copy):
+    folder, lines = led_copy.generators, []
 
     def load():
-        return api.load(tmp_path / "codecs", folder, engine="onnx-float32").stream(seed=5)
+        return api.load(led_copy.codecs, folder, engine="onnx-float32").stream(seed=5)
 
     def compose(stream):
         stream._chain.score.compose(20 * RATE)
@@ -252,7 +252,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
 
     with load() as stream:
         track = compose(stream)
-    save_tables(folder, lambda tables: tables | {"ngrams": melody.to_digits(melody.ngrams(track))})
+    save_tables(folder, ngrams=melody.to_digits(melody.ngrams(track)))
     with load() as stream:
         next(stream)
         saved = stream.state()
@@ -262,24 +262,20 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
     assert longest_shared(lines[1], lines[:1]) == melody.ORDER - 1
 
 
-def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tmp_path):
-    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
-    found, notes, new = weights.find(tmp_path / "generators", "score"), [], []
+def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(led_copy):
+    notes, new = [], []
     for strikes, returns in ((0.3, 0.0), (3.0, 0.75)):
-        learnt = found.load("corpus") | {"strikes": np.array([strikes]), "returns": np.array([returns])}
-        weights.save(tmp_path / "generators", "score", "",
-                     {"generator": found.load("generator"), "corpus": learnt}, found.config)
-        with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
+        save_tables(led_copy.generators, strikes=np.array([strikes]), returns=np.array([returns]))
+        with api.load(led_copy.codecs, led_copy.generators).stream(seed=5) as stream:
             stream._chain.score.compose(100 * RATE)
             notes.append((steps(stream)[..., :-BANDS] >= STRUCK).sum())
             new.append(len(stream._chain.score.state.sections))
     assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
-def test_a_piece_draws_its_tempo_from_those_of_the_training_tracks(shared, tmp_path):
-    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
-    save_tables(tmp_path / "generators", lambda tables: tables | {"tempi": np.array([130.0, 140.0, 180.0])})
-    led = api.load(tmp_path / "codecs", tmp_path / "generators")
+def test_a_piece_draws_its_tempo_from_those_of_the_training_tracks(led_copy):
+    save_tables(led_copy.generators, tempi=np.array([130.0, 140.0, 180.0]))
+    led = api.load(led_copy.codecs, led_copy.generators)
     tempi = []
     for seed in range(20):
         with led.stream(seed=seed) as stream:
@@ -290,8 +286,8 @@ def test_a_piece_draws_its_tempo_from_those_of_the_training_tracks(shared, tmp_p
     assert 4 <= sum(tempo < 140 for tempo in tempi) <= 16
 
 
-def test_a_requested_theme_returns(music):
-    with music.stream(seed=5) as stream:
+def test_a_requested_theme_returns(led_music):
+    with led_music.stream(seed=5) as stream:
         stream.set(section="new")
         for _ in range(80):
             next(stream)
@@ -308,8 +304,8 @@ def test_a_requested_theme_returns(music):
         assert (theme == again).mean() > (other == again).mean()
 
 
-def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
+def test_a_score_is_performed_at_its_times_and_then_goes_on(led_music, tune):
+    with led_music.stream(seed=5, score=tune) as stream:
         for _ in range(16):
             next(stream)
         notes = stream.notes(0, RATE)
@@ -318,11 +314,11 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
         assert stream.notes(3 * RATE)
 
 
-def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(music, tmp_path):
+def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(led_music, tmp_path):
     pitches = LOWEST_PITCH + np.array([-22, 65, 9])
     midi_files.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch, VELOCITIES[3 - i]) for i, pitch in enumerate(pitches)],
                RATE, RATE * np.arange(3))
-    with music.stream(seed=5, score=music.score(tmp_path / "far.mid")) as stream:
+    with led_music.stream(seed=5, score=led_music.score(tmp_path / "far.mid")) as stream:
         stream.set(tempo=120)
         for _ in range(8):
             next(stream)
@@ -334,19 +330,19 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
     assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch, _ in notes) and notes[0][2] == LOWEST_PITCH + 2
 
 
-def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
+def test_rests_before_a_given_score_are_left_out_but_with_an_intro(led_music, tune):
     late = tune.earlier(-3.25)
     for intro, begins in ((False, 0.25), (True, 3.25)):
-        with music.stream(seed=5, score=replace(late, beats=np.arange(-1.0, 9.0)), intro=intro) as stream:
+        with led_music.stream(seed=5, score=replace(late, beats=np.arange(-1.0, 9.0)), intro=intro) as stream:
             for _ in range(10):
                 next(stream)
             assert stream.notes(0, 4 * RATE)[0][0] == round(begins * RATE)
 
 
-def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
+def test_sections_have_random_densities_and_a_return_that_of_its_theme(led_music):
     densities: dict[int, set[float]] = {}
     returns = 0
-    with music.stream(seed=5) as stream:
+    with led_music.stream(seed=5) as stream:
         score = stream._chain.score
         for number in range(60):
             stream.set(section="theme" if number % 3 == 2 else "new")
@@ -361,9 +357,9 @@ def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
     assert SECTION_DENSITIES[0] <= drawn[0] and drawn[-1] < SECTION_DENSITIES[1]
 
 
-def test_a_jump_to_a_recording_continues_its_score(music, tune):
+def test_a_jump_to_a_recording_continues_its_score(led_music, tune):
     """The part of a prompt that is no whole block is not continued."""
-    with music.stream(seed=5) as stream:
+    with led_music.stream(seed=5) as stream:
         codes = {level: np.zeros(100 * 512 // level, np.int32) for level in (512, 128)}
         prompt = Prompt(codes, np.zeros(100 * 512, np.float32), score=tune)
         next(stream)
@@ -382,11 +378,11 @@ def steady(monkeypatch):
     monkeypatch.setattr(ScoreLevel, "_section_density", lambda level: 1.0)
 
 
-def test_a_cold_piece_still_has_notes(music, steady):
+def test_a_cold_piece_still_has_notes(led_music, steady):
     """The governor pushes harder where a low temperature makes notes rare."""
     struck = []
     for temperature in (1.0, 0.7):
-        with music.stream(seed=5) as stream:
+        with led_music.stream(seed=5) as stream:
             score = stream._chain.score
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
@@ -396,13 +392,13 @@ def test_a_cold_piece_still_has_notes(music, steady):
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
 
-def test_a_score_goes_on_in_its_pitches(music):
+def test_a_score_goes_on_in_its_pitches(led_music):
     starts = 0.5 * np.arange(8)
     tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2), np.zeros(8, int),
                  np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
     shares = []
     for stay in (0, 1):
-        with music.stream(seed=5, score=tune) as stream:
+        with led_music.stream(seed=5, score=tune) as stream:
             stream.set(stay=stay)
             for _ in range(23):
                 next(stream)
@@ -411,8 +407,8 @@ def test_a_score_goes_on_in_its_pitches(music):
     assert shares[1] > 1.5 * shares[0]
 
 
-def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
-    with music.stream(seed=3) as stream, music.stream(seed=3) as other:
+def test_a_mood_sets_the_controls_that_its_words_stand_for(led_music):
+    with led_music.stream(seed=3) as stream, led_music.stream(seed=3) as other:
         stream.set(mood="Slow, minor,dense", density=0.5)
         other.set(tempo=TEMPI[0], key="minor", density=0.5)
         for _ in range(6):

@@ -26,6 +26,12 @@ def open_studio():
             contextlib.closing(Studio(*arguments, **options)))
 
 
+@pytest.fixture
+def led_studio(open_studio, led_weights):
+    """A studio whose weights have a score."""
+    return open_studio(led_weights.codecs, [led_weights.generators])
+
+
 @pytest.fixture(scope="module")
 def song(tmp_path_factory):
     path = tmp_path_factory.mktemp("dropped") / "my song.mp3"

@@ -46,7 +46,7 @@ def check_codes(header, blocks, codes, books):
         assert at == len(payload) and list(about["bits"]) == [str(level) for level in books]
 
 
-def command_line(words, codecs, tmp_path, **replaced):
+def command_line(words, tmp_path, **replaced):
     program, command, *arguments = shlex.split(words)
     assert (program, command) == ("vqwave", "generate")
     module = imported.script("generate_audio")
@@ -87,12 +87,12 @@ def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(make
      "keep_original": True},
     {"mode": "vary", "keep": 128, "level": 32, "seed": 6, "seconds": 30},
 ])
-def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(make_take, studio, song, tiny_weights, tmp_path, settings):
+def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(make_take, studio, song, tmp_path, settings):
     if "mode" in settings:
         settings = settings | {"recording": studio.recordings.receive(song).id, "name": song.name}
     header, blocks, record = make_take(**settings)
     wav = studio.takes.file(record["id"], "wav").read_bytes()
-    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav
+    assert command_line(record["command"], tmp_path, **{song.name: song}) == wav
     _, _, again = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
     assert studio.takes.file(again["id"], "wav").read_bytes() == wav
     assert again["link"] == record["link"] and again["command"] == record["command"]
@@ -109,9 +109,7 @@ def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["new", "continue"])
-def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_again(
-    studio, song, tiny_weights, tmp_path, mode
-):
+def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_again(studio, song, tmp_path, mode):
     settings = {"level": 128, "seed": 2, "seconds": "endless", "mode": mode,
                 "recording": studio.recordings.receive(song).id, "name": song.name, "prompt_seconds": 1}
     frames = studio.make_take(TakeRequest(**settings))
@@ -130,7 +128,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
     wav = studio.takes.file(take["id"], "wav")
     heard = join_blocks([block for block in frames_so_far if "bits" in block[0]])
     np.testing.assert_array_equal(audio.to_int16(audio.decode(wav, RATE)), heard[:30_208])
-    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav.read_bytes()
+    assert command_line(record["command"], tmp_path, **{song.name: song}) == wav.read_bytes()
     assert studio.stop(take["id"], 1) == studio.record(studio.takes.get(take["id"])), "a second stop changes nothing"
 
 
@@ -158,11 +156,9 @@ def test_no_more_is_generated_than_is_allowed(studio):
     frames.close()
 
 
-def test_a_change_waits_for_the_next_bar(open_studio, shared):
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
-    frames, header = begin(studio, level=None, seed=3, latency="live")
-    take = studio.takes.get(header["id"])
+def test_a_change_waits_for_the_next_bar(led_studio):
+    frames, header = begin(led_studio, level=None, seed=3, latency="live")
+    take = led_studio.takes.get(header["id"])
     blocks = [parse(next(frames))[0][0] for _ in range(3)]
     take.steer(ChangeRequest(bar=True, transpose=2))
     take.steer(ChangeRequest(bar=True, tempo=150))
@@ -183,10 +179,10 @@ def test_a_change_waits_for_the_next_bar(open_studio, shared):
             assert change == {"tempo": 150, "bar": True} and form["tempo"] == 150
 
 
-def test_partners_hear_the_beats_of_the_take_that_plays_and_set_its_tempo(open_studio, shared):
-    root, sent, tempi = shared("led by a score", chains.save_led), [], []
+def test_partners_hear_the_beats_of_the_take_that_plays_and_set_its_tempo(open_studio, led_weights):
+    sent, tempi = [], []
     partner = SimpleNamespace(tell=lambda *beat: sent.append(beat), heard=lambda: tempi.pop() if tempi else 0, close=lambda: sent.append("closed"))
-    studio = open_studio(root / "codecs", [root / "generators"], partners=[partner])
+    studio = open_studio(led_weights.codecs, [led_weights.generators], partners=[partner])
     frames, header = begin(studio, level=None, seed=3, latency="live")
     take = studio.takes.get(header["id"])
     form = [parse(next(frames))[0][0]["form"] for _ in range(60)][0]
@@ -204,38 +200,35 @@ def test_partners_hear_the_beats_of_the_take_that_plays_and_set_its_tempo(open_s
     assert sent[-1] == "closed"
 
 
-def test_an_edited_take_goes_on_from_a_state_and_equals_what_its_link_makes(open_studio, shared, monkeypatch):
+def test_an_edited_take_goes_on_from_a_state_and_equals_what_its_link_makes(led_studio, monkeypatch):
     monkeypatch.setattr(limits, "STATE_SECONDS", 1.0)
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
 
     def made(messages):
         header, *blocks, (end, _) = [frame for frame in read_messages(messages) if "progress" not in frame[0]]
         return header[0]["take"], b"".join(payload[: 2 * about["samples"]] for about, payload in blocks), end["end"]
 
-    header, first, record = made(studio.make_take(TakeRequest(seed=3, seconds=5.0, level=512, latency="live")))
-    states = studio.takes.get(header["id"]).states
+    header, first, record = made(led_studio.make_take(TakeRequest(seed=3, seconds=5.0, level=512, latency="live")))
+    states = led_studio.takes.get(header["id"]).states
     assert len(states) == 4 and header["edits"] == Edits().model_dump(mode="json")
     edits = Edits(redrawn=[(4 * -(-states[1].step // 4), 16, 1)])
-    header, edited, record = made(studio.edit(header["id"], edits))
+    header, edited, record = made(led_studio.edit(header["id"], edits))
     copied = 2 * states[1].samples
     assert edited[:copied] == first[:copied] and edited != first and len(edited) == len(first)
     assert record["title"].endswith(", edited") and record["seconds"] == 5.0
-    _, again, _ = made(studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))
+    _, again, _ = made(led_studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))
     assert again == edited
-    _, undone, record = made(studio.edit(header["id"], Edits()))
+    _, undone, record = made(led_studio.edit(header["id"], Edits()))
     assert undone == first and not record["changes"]
-    steered = studio.takes.get(header["id"]).settings.model_copy(update={"changes": ((0, {"transpose": 2}),)})
+    steered = led_studio.takes.get(header["id"]).settings.model_copy(update={"changes": ((0, {"transpose": 2}),)})
     with pytest.raises(UserError, match="cannot be edited"):
         steered.edited(edits, steered.changes)
 
 
-def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
-    root = shared("led by a score", chains.save_led)
+def test_the_score_comes_ahead_of_the_sound(led_studio, led_weights):
     settings = {"seed": 3, "seconds": 4.0, "level": 512}
-    header, *blocks, _ = read_messages(open_studio(root / "codecs", [root / "generators"]).make_take(TakeRequest(**settings)))[-13:]
+    header, *blocks, _ = read_messages(led_studio.make_take(TakeRequest(**settings)))[-13:]
     assert len(blocks) == 11 and header[0]["take"]["score"]
-    with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
+    with vqwave.load(led_weights.codecs, led_weights.generators).stream(**settings) as stream:
         for number, (about, _) in enumerate(blocks):
             next(stream)
             notes = stream.notes(8192 * number)
@@ -244,17 +237,15 @@ def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
     assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
 
 
-def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(open_studio, shared, tmp_path):
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
+def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(led_studio, led_weights, tmp_path):
     settings = {"seed": 3, "seconds": 4.0, "level": 512}
-    record = read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
-    path = studio.takes.file(record["id"], "mid")
+    record = read_messages(led_studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
+    path = led_studio.takes.file(record["id"], "mid")
     words, written = record["command"].replace("generate", "generate --midi take.mid", 1), tmp_path / "take.mid"
-    command_line(words, root, tmp_path, **{"take.mid": written})
+    command_line(words, tmp_path, **{"take.mid": written})
     assert written.read_bytes() == path.read_bytes()
     score = midi_files.read(path)
-    with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
+    with vqwave.load(led_weights.codecs, led_weights.generators).stream(**settings) as stream:
         assert len([*stream]) == 11
         notes, tempo = stream.notes(0, stream.position), stream.tempo
     assert sorted(score.pitches) == sorted(note for _, _, note, _ in notes)
@@ -262,50 +253,44 @@ def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(open_s
     assert np.diff(score.beats) == pytest.approx(60 / tempo, abs=1e-3)
 
 
-def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):
+def test_a_hummed_tune_is_played(led_studio, led_weights, tmp_path):
     """Its notes begin the score; the command and the link make the same piece."""
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
     hum = tmp_path / "microphone.wav"
     audio.write(hum, tune(2, 1), RATE)
-    recording = studio.recordings.receive(hum)
-    frames = read_messages(studio.make_take(TakeRequest(mode="perform", recording=recording.id, name=recording.name, seed=3, seconds=4.0)))
+    recording = led_studio.recordings.receive(hum)
+    frames = read_messages(led_studio.make_take(TakeRequest(mode="perform", recording=recording.id, name=recording.name, seed=3, seconds=4.0)))
     assert any("microphone.wav" in about.get("progress", "") for about, _ in frames)
-    music, record = vqwave.load(root / "codecs", root / "generators"), frames[-1][0]["end"]
+    music, record = vqwave.load(led_weights.codecs, led_weights.generators), frames[-1][0]["end"]
     assert record["title"] == "the tune of microphone.wav" and "--score-from microphone.wav" in record["command"]
     with music.stream(seed=3, seconds=4.0, score=music.score(hum), log_probs=True) as stream:
         heard = np.concatenate(list(stream))
-    wav = studio.takes.file(record["id"], "wav").read_bytes()
+    wav = led_studio.takes.file(record["id"], "wav").read_bytes()
     np.testing.assert_array_equal(join_blocks([f for f in frames if "bits" in f[0]]), audio.to_int16(heard))
-    assert command_line(record["command"], root, tmp_path, **{hum.name: hum}) == wav
-    again = read_messages(studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))[-1][0]["end"]
-    assert studio.takes.file(again["id"], "wav").read_bytes() == wav
+    assert command_line(record["command"], tmp_path, **{hum.name: hum}) == wav
+    again = read_messages(led_studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))[-1][0]["end"]
+    assert led_studio.takes.file(again["id"], "wav").read_bytes() == wav
     whistle = tmp_path / "whistle.wav"  # for dogs
     audio.write(whistle, 0.2 * np.sin(2 * np.pi * 9000 * np.arange(RATE) / RATE).astype(np.float32), RATE)
-    whistle = studio.recordings.receive(whistle)
-    assert "whistle.wav: no notes are heard in this recording" in refusal(studio, mode="perform", recording=whistle.id)
+    whistle = led_studio.recordings.receive(whistle)
+    assert "whistle.wav: no notes are heard in this recording" in refusal(led_studio, mode="perform", recording=whistle.id)
 
 
-def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
+def test_a_midi_file_is_played_but_not_continued(led_studio, tmp_path):
     path = tmp_path / "upload"
     midi_files.write(path, [(0, RATE, 30, 73), (RATE, 3 * RATE, 34, 73)], RATE)
-    recording = studio.recordings.receive(path, "my tune.MID")
+    recording = led_studio.recordings.receive(path, "my tune.MID")
     assert recording.seconds == pytest.approx(3, abs=0.01) and max(recording.outline) == 255
     settings = {"recording": recording.id, "name": recording.name, "seed": 2, "seconds": 4.0}
-    frames = read_messages(studio.make_take(TakeRequest(mode="perform", **settings)))
+    frames = read_messages(led_studio.make_take(TakeRequest(mode="perform", **settings)))
     score = [tuple(row[::2]) for about, _ in frames for row in about.get("score", ())]
     assert {(0.0, 30), (1.0, 34)} <= {(round(start, 1), note) for start, note in score}
-    assert refusal(studio, mode="continue", **settings) == 'my tune.MID has notes but no sound: choose "Play a tune".'
+    assert refusal(led_studio, mode="continue", **settings) == 'my tune.MID has notes but no sound: choose "Play a tune".'
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="^my tune.MID: cannot be read as a MIDI file"):
-        studio.recordings.receive(path, "my tune.MID")
+        led_studio.recordings.receive(path, "my tune.MID")
 
 
-def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
-    studio, tiny_weights, tmp_path, make_take
-):
+def test_the_link_and_the_command_of_a_changed_take_generate_it_again(studio, tmp_path, make_take):
     frames, take = begin(studio, seed=4)
     playing, blocks_heard = studio.takes.get(take["id"]), []
     changes = {2: {"wild": 0.7}, 4: {"loudness": -9}, 6: {"hold": 1.0}, 9: {"hold": 0}, 10: {"jump": True},
@@ -323,7 +308,7 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     score = tmp_path / "score.json"
     score.write_text(f'{{"seed": {settings["seed"]}, "changes": {settings["changes"]}}}')
     wav = studio.takes.file(take["id"], "wav").read_bytes()
-    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{record["changes_file"]: score}) == wav
+    assert command_line(record["command"], tmp_path, **{record["changes_file"]: score}) == wav
     _, blocks, again = make_take(**settings)
     np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
     assert again["link"] == record["link"]
@@ -365,7 +350,7 @@ def labelled(tiny_weights, tmp_path_factory):
     studio.close()
 
 
-def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
+def test_a_take_with_labels_changes_its_label(labelled):
     [folder] = labelled.about()["folders"]
     assert folder["labels"] == ["calm", "battle"]
     frames, take = begin(labelled, level=512, seed=4, label="calm")
