@@ -6,7 +6,6 @@ import chains
 import imported
 import planned
 import pytest
-from planned import option
 
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
@@ -28,10 +27,10 @@ def stages(monkeypatch):
     """The recorded trainings, a minute each, and their exit codes in `ends` (default 0)."""
     run, ends = [], {}
 
-    def end(line, spend):
-        if line[0] == "report":
+    def end(task, spend):
+        if task.kind == "report":
             return 0, None
-        run.append(line)
+        run.append(task)
         spend(60.0)
         return ends.get(len(run), 0), None
 
@@ -54,7 +53,7 @@ def scratch(train_all, stages, tmp_path):
 
 
 def names(run):
-    return [option(c, "--model") or option(c, "--generator") for c in run]
+    return [task.name for task in run]
 
 
 def test_all_models_are_trained_in_order(trained):
@@ -78,19 +77,16 @@ def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages
                    "--promote", "--scheduler", "tcp://s:8786", "--transpose", "0", "--gain", "2",
                    out=out) == 0
     assert names(run) == NAMES
-    for command in run:
-        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--steps", "9")):
-            assert option(command, flag) == value
-        assert "--promote" in command
-        assert "--fp16" not in command
-        assert option(command, "--minutes") is None
-        codec = "--model" in command
-        assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
-        assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
-        assert option(command, "--transpose") == (None if codec else "0")
-        assert option(command, "--gain") == (None if codec else "2.0")
+    for task in run:
+        options, training, is_codec = task.options, task.training, task.model.kind == "codec"
+        assert (str(task.data_dir), options.output_dir, task.codec_dir) == ("d", out, out)
+        assert options.promote and options.minutes is None
+        assert training.steps == 9 and not training.mixed_precision
+        assert task.scheduler == (None if is_codec else "tcp://s:8786")
+        assert is_codec or (training.transpose, training.gain) == (0, 2.0)
         # Without a flag the preset decides.
-        assert option(command, "--input-length") is option(command, "--offsets") is None
+        own = {"transpose", "gain", "input_length", "offsets"} & options.set_by_user
+        assert own == (set() if is_codec else {"transpose", "gain"})
     assert "generate_audio.py" in capsys.readouterr().out
 
 
@@ -103,9 +99,8 @@ def test_the_decoder_of_a_performer_learns_its_performances_at_last(train_all, s
                            "--steps", "9"]) == 0
     assert names(run) == ["codec-of-512", "score", "generator-of-512", "codec-of-512"]
     first, *_, last = run
-    assert option(first, "--start-from") is None and "--decoder-only" not in first
-    assert option(last, "--start-from") == option(last, "--performer") == str(out)
-    assert "--decoder-only" in last
+    assert first.options.start_from is None and not first.options.decoder_only
+    assert last.options.start_from == last.options.performer == out and last.options.decoder_only
     assert "codec-of-512 decoder" in capsys.readouterr().out
 
 
@@ -125,7 +120,7 @@ def test_the_last_lines_are_commands_to_hear_the_result(train_all, stages, tmp_p
 def test_hours_are_shared_out_and_unused_time_is_shared_again(scratch, stages, capsys):
     run, _ = stages
     scratch("--hours", "2")
-    minutes = [float(option(c, "--minutes")) for c in run]
+    minutes = [task.options.minutes for task in run]
     # Each training takes a minute, whatever its share is. The report has its own time.
     left = 120.0 - plan.ENDING / 60
     for i, share in enumerate(minutes):

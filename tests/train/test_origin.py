@@ -6,7 +6,6 @@ import dataclasses
 import imported
 import planned
 import pytest
-from planned import option
 from prepared import data_folder, music, save_numbers
 
 from vqwave.codecs import Labels
@@ -43,27 +42,24 @@ def data(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The recorded tasks as command lines, and the names of unsuitable codecs."""
+    """The recorded tasks, and the names of unsuitable codecs."""
     run, poor = [], set()
 
-    def end(line, spend):
-        run.append(line)
+    def end(task, spend):
+        run.append(task)
         spend(60.0)
-        if line[0].startswith("train-") and "--start-from" in line:
-            weight_set = weights.find(option(line, "--output-dir"),
-                                 option(line, "--generator") or option(line, "--model"))
-            weights.add_to_record(weight_set, step=len(run))
-        if line[0] != "judge":
+        if task.kind == "train" and task.options.start_from:
+            weights.add_to_record(weights.find(task.options.output_dir, task.name), step=len(run))
+        if task.kind != "judge":
             return 0, None
-        return 0, ({name: "notes 0.5, needs 0.6" * (name in poor) for name in option(line, "--model").split(",")}, ["a table"])
+        return 0, ({name: "notes 0.5, needs 0.6" * (name in poor) for name in task.rest[0]}, ["a table"])
 
     planned.record(monkeypatch, end)
     return run, poor
 
 
 def trainings(run):
-    return [(option(c, "--model") or option(c, "--generator")) + " decoder" * ("--decoder-only" in c)
-            for c in run if c[0].startswith("train-")]
+    return [task.name + " decoder" * task.options.decoder_only for task in run if task.kind == "train"]
 
 
 @pytest.fixture
@@ -82,21 +78,19 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     run, out = commands[0], tmp_path / "out"
     assert begin("--hours", "1", "--val-split", "0.3", "--seed",
                  "4", "--musicnn", "musicnn.whl") == 0
-    assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["musicnn.whl"] * 2
-    assert [c[0] for c in run] == ["judge", "train-generator", "train-generator", "report"]
+    assert [task.kind for task in run] == ["judge", "train", "train", "report"]
+    for task in (run[0], run[-1]):
+        assert (str(task.musicnn), task.split) == ("musicnn.whl", out / "split.yml")
     # Down to the level that plays, each beginning with its earlier weights.
     assert trainings(run) == ["generator_512", "generator_128"]
-    for command in run[1:3]:
-        assert option(command, "--start-from") == str(folder)
-    for command in (run[0], run[-1]):
-        assert option(command, "--val-split") == str(out / "split.yml")
+    assert [task.options.start_from for task in run[1:3]] == [folder] * 2
     # A share is drawn once, and written down by file.
     drawn = splits.split(manifest.read(data), 0.3, 4)[1]
     assert load_yaml(out / "split.yml")["validation"] == [
         track.file.removesuffix(".u16") for track in drawn]
     # The hour is shared out among the generators, after the minute that measuring took.
-    assert float(option(run[1], "--minutes")) == pytest.approx((59 - plan.ENDING / 60) / 2)
-    assert option(run[-1], "--html") == str(out / "report.html")
+    assert run[1].options.minutes == pytest.approx((59 - plan.ENDING / 60) / 2)
+    assert run[-1].rest[0] == out / "report.html"
     for name in ("vqvae_512", "vqvae_128", "generator_512", "generator_128"):
         source, copy = weights.find(folder, name), weights.find(out, name)
         assert (copy.tag, copy.checksum) == ("best", source.checksum)
@@ -107,24 +101,24 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     # What is decided is decided once.
     run.clear()
     begin("--hours", "1", "--val-split", "0.3", "--seed", "4")
-    assert [c[0] for c in run] == ["report"]
+    assert [task.kind for task in run] == ["report"]
 
 
-def test_of_unsuitable_codecs_the_decoders_are_tuned_after_the_generators(begin, folder, tmp_path, commands, capsys):
+def test_of_unsuitable_codecs_the_decoders_are_tuned_after_the_generators(begin, folder, commands, capsys):
     run, poor = commands
     poor |= {"vqvae_512", "vqvae_128"}
     begin("--hours", "1", "--no-report")
     assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder", "vqvae_128 decoder"]
-    assert [option(c, "--start-from") for c in run[1:]] == [str(folder)] * 4
+    assert [task.options.start_from for task in run[1:]] == [folder] * 4
     # Of the minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
-    assert float(option(run[1], "--minutes")) == pytest.approx((59 - plan.ENDING / 60) * 2.5 / 6, abs=0.01)
+    assert run[1].options.minutes == pytest.approx((59 - plan.ENDING / 60) * 2.5 / 6, abs=0.01)
     output = capsys.readouterr().out
     assert "vqvae_128 decoder at most" in output and "notes 0.5, needs 0.6" in output
     run.clear()
     begin("--hours", "1", "--no-report")
     assert run == []
     begin("--steps", "9", "--no-report")
-    assert "judge" not in [c[0] for c in run] and len(run) == 4
+    assert [task.kind for task in run] == ["train"] * 4
 
 
 def name_folders(data):
@@ -142,8 +136,8 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
     monkeypatch.setattr(BaseModels, "labels_of", lambda *_: labels)
     more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
-    assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
-    assert [option(c, "--start-from") for c in run] == [None, str(folder), str(folder)]
+    assert [task.model.labels.of for task in run[1:]] == ["folder", "folder"]
+    assert [task.options.start_from for task in run[1:]] == [folder, folder]
     assert "  generators learn each track's folder: a, b" in capsys.readouterr().out
     run.clear()
     begin("--label", "folder", *more)
@@ -210,7 +204,7 @@ def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_
 
         def wait(self, spend):
             code = super().wait(spend)
-            if self.line[0].startswith("train-"):
+            if self.task.kind == "train":
                 trained.append(self)
                 if len(trained) <= 2:
                     spend((600.0, 3600.0)[len(trained) - 1])
@@ -220,7 +214,7 @@ def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_
     with pytest.raises(UserError, match="was killed"):
         begin(*more)
     begin(*more)
-    minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
+    minutes = [task.options.minutes for task in run if task.kind == "train"]
     assert trainings(run) == [
         "generator_512", "generator_512", "generator_128", "vqvae_512 decoder"]
     first = (59 - plan.ENDING / 60) * 2.5 / 5.5
