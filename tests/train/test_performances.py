@@ -67,32 +67,40 @@ def vectors_of(trained, level, codes):
     return np.concatenate([book[codes[:, k]] for k, book in enumerate(books)], axis=-1)
 
 
+def perform(trained, folder, tracks, level=512, generators=None, say=None):
+    """The codes of performances, by file."""
+    codec = weights.find(trained / "codecs", f"codec-of-{level}")
+    return performances.perform(generators or trained / "generators", codec, folder, tracks, say or RecordingReporter())
+
+
+def play(generators, folder, track, uniforms):
+    """The codes that the engine plays from the score of a track: int32 [frames, 2]."""
+    player = engine.GeneratorEngine(weights.find(generators, PERFORMER), "onnx-float32")
+    frames, halo = len(uniforms), player.config.conditions[0].halo
+    rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050, frames + 2 * halo, 20)
+    part = read_labels(f"{track.file[0]}/01", player.config.labels, 1)
+    context = player.context({"score": rows[None], "label": Mixture(part, part).pairs(0, frames)})
+    played, *_ = player.sample(context, uniforms[None], np.full((1, 2), 64, np.int32), player.initial_state(1))
+    return played[0]
+
+
 def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypatch):
     monkeypatch.setattr(performances, "PART", 50)
     tracks = manifest.read(folder)
-    codec = weights.find(trained / "codecs", CODEC)
-    codes = performances.perform(trained / "generators", codec, folder, tracks, RecordingReporter())
+    codes = perform(trained, folder, tracks)
     assert {file: len(rows) for file, rows in codes.items()} == {
         track.file: track.samples // 512 for track in tracks}
-    player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "onnx-float32")
-    frames, halo = len(codes[tracks[1].file]), player.config.conditions[0].halo
-    rows = scores.of_track(folder, tracks[1]).in_frames(-halo * 512 / 22050, 512 / 22050,
-                                                        frames + 2 * halo, 20)
-    labels = Mixture(*[read_labels("b/01", player.config.labels, 1)] * 2).pairs(0, frames)
-    context = player.context({"score": rows[None], "label": labels})
-    played, *_ = player.sample(context, np.zeros((1, frames, 2), np.float32),
-                               np.full((1, 2), 64, np.int32), player.initial_state(1))
-    heard, expected = (vectors_of(trained, 512, x) for x in (codes[tracks[1].file], played[0]))
-    assert np.mean(heard == expected) > 0.98  # a vector may lie on a boundary of rounding
+    heard = codes[tracks[1].file]
+    played = play(trained / "generators", folder, tracks[1], np.zeros(heard.shape, np.float32))
+    # A vector may lie on a boundary of rounding.
+    assert np.mean(vectors_of(trained, 512, heard) == vectors_of(trained, 512, played)) > 0.98
     assert len(np.unique(played[..., 1])) > 1
 
 
 def test_a_lower_performer_reads_the_codes_of_the_performer_above(trained, folder, monkeypatch):
     monkeypatch.setattr(performances, "PART", 64)
     (track, _), say = manifest.read(folder), RecordingReporter()
-    upper, lower = (performances.perform(trained / "generators", weights.find(
-        trained / "codecs", f"codec-of-{level}"), folder, [track], say)[track.file]
-        for level in (512, 128))
+    upper, lower = (perform(trained, folder, [track], level, say=say)[track.file] for level in (512, 128))
     assert len(lower) == 4 * len(upper)
     assert say.text.count("performances of generator-of-512") == 2
     player = engine.GeneratorEngine(weights.find(trained / "generators", "generator-of-128"), "onnx-float32")
@@ -110,21 +118,13 @@ def test_performances_have_the_noise_of_their_performer(trained, folder, tmp_pat
     shutil.copytree(trained / "generators", copy)
     described = copy / f"{PERFORMER}.yml"
     described.write_text(described.read_text().replace("temperature: 0.0", "temperature: 0.8"))
-    track, codec = manifest.read(folder)[0], weights.find(trained / "codecs", CODEC)
-    codes, again = (performances.perform(copy, codec, folder, [track], RecordingReporter())[
-        track.file] for _ in range(2))
+    track = manifest.read(folder)[0]
+    codes, again = (perform(trained, folder, [track], generators=copy)[track.file] for _ in range(2))
     np.testing.assert_array_equal(codes, again)
-    nearest = performances.perform(trained / "generators", codec, folder, [track],
-                                   RecordingReporter())[track.file]
-    player = engine.GeneratorEngine(weights.find(copy, PERFORMER), "onnx-float32")
-    halo, frames = player.config.conditions[0].halo, len(codes)
-    rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050,
-                                                    frames + 2 * halo, 20)
-    labels = Mixture(*[read_labels("a/01", player.config.labels, 1)] * 2).pairs(0, frames)
+    nearest = perform(trained, folder, [track])[track.file]
     uniforms = np.random.default_rng([int(track.sha256[:8], 16), 512]).random((performances.PART, 2), np.float32)
-    played, *_ = player.sample(player.context({"score": rows[None], "label": labels}),
-                               uniforms[None, :frames], np.full((1, 2), 64, np.int32), player.initial_state(1))
-    heard, expected, still = (vectors_of(trained, 512, x) for x in (codes, played[0], nearest))
+    played = play(copy, folder, track, uniforms[: len(codes)])
+    heard, expected, still = (vectors_of(trained, 512, x) for x in (codes, played, nearest))
     assert np.mean(heard == expected) > 0.98  # a vector may lie on a boundary of rounding
     assert np.mean(heard != still) > 0.1
 
