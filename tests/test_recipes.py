@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from imported import unknown
-from planned import option
 from prepared import music
 
 from vqwave.io import audio, splits
@@ -132,6 +131,10 @@ def test_the_soundtrack_that_nothing_is_trained_on_is_prepared_and_measured(chec
         done = run(checkout, name, *arguments)
         assert done.returncode == 2 and message in done.stderr
     assert "--hours" not in run(checkout, name, "--help").stdout
+
+
+def option(words, flag):
+    return words[words.index(flag) + 1] if flag in words else None
 
 
 @pytest.mark.parametrize("name, begin", [("singularity", None), ("wesnoth", "weights/singularity")])

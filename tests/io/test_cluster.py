@@ -24,11 +24,8 @@ pytest.importorskip("distributed")
 class Cluster:
     """A scheduler and workers of one thread, each a process."""
 
-    def __init__(self, workers, allowed_failures=3):
-        """allowed_failures: on how many more workers a job is tried that one has died with."""
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1",
-                                     "--port", "0", "--no-dashboard",
-                                     DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
+    def __init__(self, workers):
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         self.address = self._wait_for(self.scheduler, r"(tcp://[\d.]+:\d+)")
         self.workers = [self.worker() for _ in range(workers)]
 
@@ -39,12 +36,10 @@ class Cluster:
         return process
 
     @staticmethod
-    def _start(what, *args, **env):
+    def _start(what, *args):
         source = str(Path(manifest.__file__).parents[2])
-        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args],
-                                text=True,
-                                env=os.environ | env | {"PYTHONPATH": source},
-                                stderr=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args], text=True,
+                                env=os.environ | {"PYTHONPATH": source}, stderr=subprocess.PIPE)
 
     @staticmethod
     def _wait_for(process, pattern):

@@ -22,6 +22,8 @@ NEEDS = [
     pytest.mark.skipif(not find_spec("playwright"), reason="needs playwright: pip install -e '.[dev]'"),
     pytest.mark.skipif(not find_spec("fastapi"), reason="needs FastAPI: pip install -e '.[app]'"),
 ]
+AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
+NEEDS_AXE = pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, which bash setup.sh --test fetches where npm is")
 RATE = 22050
 STREAMS = 2
 PATIENCE = 120_000  # milliseconds that a starved machine may take

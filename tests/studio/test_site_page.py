@@ -4,18 +4,15 @@ import contextlib
 import functools
 import http.server
 import json
-import os
 import shutil
-import sys
 import threading
-from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 import soundfile
 from firefox import FIREFOX, PULSEAUDIO, firefox
-from page import NEEDS, PATIENCE, RATE
+from page import AXE, NEEDS, NEEDS_AXE, PATIENCE, RATE
 
 from vqwave import commands
 from vqwave.io.files import cache_folder
@@ -23,7 +20,6 @@ from vqwave.play import api, engine, session
 from vqwave.studio import pictures, site
 
 pytestmark = NEEDS
-AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
 
 # Notes the codes of each level, and the samples, as they come to the page.
 NOTE = """() => {
@@ -332,7 +328,7 @@ def test_an_open_page_keeps_its_version_and_the_next_visit_has_the_new_one(led_f
 
 
 @pytest.mark.large
-@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, which bash setup.sh --test fetches where npm is")
+@NEEDS_AXE
 @pytest.mark.parametrize(("theme", "width"), [("dark", 1400), ("light", 1400), ("dark", 390), ("light", 390)])
 def test_axe_finds_no_barriers_and_a_phone_is_wide_enough(led, open_site, theme, width):
     page = open_site(led[0], color_scheme=theme, viewport={"width": width, "height": 844})

@@ -1,13 +1,13 @@
 """The studio's page in Chromium: recordings, codecs, how the page looks, and who can reach its controls."""
 
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from page import (
+    AXE,
     NEEDS,
+    NEEDS_AXE,
     PATIENCE,
     RATE,
     ask_for,
@@ -23,7 +23,6 @@ from vqwave.presets import load_preset
 
 pytestmark = [*NEEDS, pytest.mark.large]
 CHAIN = load_preset("tiny").chain
-AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
 
 
 def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
@@ -101,7 +100,7 @@ def test_the_page_obeys_its_own_policy(browser, url):
     context.close()
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, which bash setup.sh --test fetches where npm is")
+@NEEDS_AXE
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_barriers(open_page, song, theme):
     page = open_page(color_scheme=theme)
