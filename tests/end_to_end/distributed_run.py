@@ -1,9 +1,8 @@
-"""One process of a codec's training on JAX, for test_distributed.py: prints the loss of every step as a
-line of JSON.
+"""One process of a codec's training on JAX, for test_distributed.py.
 
     KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER STEPS [--distribute]
 
-FOLDER gets `out`; beside it is `data`.
+It prints the loss of every step as a line of JSON. FOLDER gets `out`; beside it is `data`.
 """
 
 import json

@@ -23,8 +23,8 @@ class PerformerCore(CoreConfig):
     (`performer_layer.Critic`) asks for vectors like those of recordings.
 
     The noise of a book is a normalised sum of past draws, which decays with its own time constant,
-    from 1 frame to `SLOWEST`. The temperature scales the draws, from
-    0 (no noise) to 1 (as in training); above 1 it has the effect of 1.
+    from 1 frame to `SLOWEST`. The temperature scales the draws, from 0 (no noise) to 1 (as in
+    training); above 1 it has the effect of 1.
 
     head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. adversary,
     feature_matching: the weights of these losses beside the squared distance; 0: no adversary.

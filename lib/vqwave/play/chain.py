@@ -223,7 +223,7 @@ class Chain:
     @property
     def _performed(self) -> int:
         """The sample up to which the score is performed."""
-        return max(x.stop * x.level for x in self.levels if x.performs)
+        return max(x.stop * x.level for x in self.levels if x.reads_score)
 
     def land(self):
         """Let the changes that follow begin with the score's next bar, or with what is not
@@ -245,7 +245,7 @@ class Chain:
         self._outdated = False
         marks.compose_again(self.score, self.first_open)
         for level in self.levels:
-            if level.performs:
+            if level.reads_score:
                 level.forget_context()
 
     def set_sampling(self, sampling: Mapping[str, Sampling]):

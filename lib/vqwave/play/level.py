@@ -169,9 +169,9 @@ class Level(CodeBuffer):
             self.sample(self.context(self.blocks))
 
     @property
-    def performs(self) -> bool:
+    def reads_score(self) -> bool:
         """Whether a condition reads the score."""
-        return any(isinstance(condition, ScoreAbove) for condition in self.config.conditions)
+        return SCORE in self.config.reads
 
     def forget_context(self):
         """Compute the context of the next block again, because the score has changed."""

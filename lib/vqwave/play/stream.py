@@ -157,9 +157,9 @@ class StreamStatus:
         return begin, state.section, state.theme >= 0
 
     def on_bar(self, of_score: bool) -> bool:
-        """Whether a change can take effect with a bar now: of the score, `set(bar=True)` with a
-        bar that is composed; of the sound (`of_score` False), with one that begins in the next
-        block.
+        """Whether a change can take effect with a bar now. A change of the score needs a bar that
+        is composed, for `set(bar=True)`. One of the sound (`of_score` False) needs a bar that
+        begins in the next block.
         """
         if of_score:
             return self._chain.next_bar is not None

@@ -366,7 +366,8 @@ class Take:
             for keywords in waiting:
                 of_score = bool(keywords.keys() & {*SCORE_CONTROLS, "sampling"})
                 if stream.on_bar(of_score):
-                    keywords |= {"bar": True} if of_score else {}
+                    if of_score:
+                        keywords["bar"] = True
                     self.log.live.append((stream.set(**keywords), keywords))
                 else:
                     self._waiting.append(keywords)
